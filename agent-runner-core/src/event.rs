@@ -1,0 +1,484 @@
+//! Events: the facts of a run, numbered 1..n without gaps, never changed.
+
+mod sentence;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    agent::{ModelName, ToolMode},
+    directive::{DirectiveMode, Resolution},
+    id::{RunId, StepKey, WorkerId},
+    llm::{StopReason, Usage},
+    message::Message,
+    run::{ParkReason, RunError, RunSpec},
+    step::{EffectPolicy, StepError, StepKind},
+    tool::ToolErrorKind,
+};
+
+/// An event as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// The run it belongs to.
+    pub run_id: RunId,
+    /// Its number in the run, from 1, without gaps.
+    pub seq: u64,
+    /// The epoch of the owner that wrote it; the run's epoch for events of the API.
+    pub epoch: u64,
+    /// Its type, dotted lower case such as `llm.completed`.
+    pub kind: String,
+    /// The step it is about.
+    pub step: Option<StepKey>,
+    /// What happened; see `docs/EVENTS.md`.
+    pub payload: Value,
+    /// SHA-256 (hex) of the whole payload when it is too large to stand here;
+    /// `payload` is then a stub.
+    pub blob: Option<String>,
+    /// When it was written.
+    pub at: Timestamp,
+}
+
+/// An event on its way into a journal. The store gives it its number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// Its type.
+    pub kind: String,
+    /// The step it is about.
+    pub step: Option<StepKey>,
+    /// What happened.
+    pub payload: Value,
+    /// Set when the payload is a stub.
+    pub blob: Option<String>,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
+/// What a model's reply means to the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reply {
+    /// It wants these tools, in order.
+    ToolCalls {
+        /// The calls.
+        calls: Vec<crate::message::ToolCall>,
+    },
+    /// It is done.
+    Answer {
+        /// Text, or JSON when the agent has an output schema.
+        output: Value,
+    },
+    /// It does not fit what was demanded; the model is told and asked again.
+    Invalid {
+        /// What is wrong, for the model.
+        problem: String,
+    },
+    /// It ends the run as a failure.
+    Failure {
+        /// Why.
+        error: RunError,
+    },
+}
+
+/// What a model call is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LlmPhase {
+    /// Nothing has come yet.
+    Waiting,
+    /// Reasoning comes.
+    Reasoning,
+    /// Text comes.
+    Writing,
+    /// A tool call comes.
+    ToolCall,
+}
+
+macro_rules! event_bodies {
+    ($( $(#[$doc:meta])* $kind:literal $name:ident { $( $(#[$fdoc:meta])* $field:ident : $ty:ty ),* $(,)? } )*) => {
+        /// The content of an event, typed.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "type", content = "payload")]
+        #[non_exhaustive]
+        pub enum EventBody {
+            $( $(#[$doc])* #[serde(rename = $kind)] $name { $( $(#[$fdoc])* $field: $ty ),* }, )*
+        }
+
+        impl EventBody {
+            /// Every type that this version writes, with what it means.
+            pub const KINDS: &'static [&'static str] = &[$($kind),*];
+
+            /// Its type, dotted lower case.
+            #[must_use]
+            pub const fn kind(&self) -> &'static str {
+                match self { $( Self::$name { .. } => $kind, )* }
+            }
+        }
+    };
+}
+
+event_bodies! {
+    /// The run was accepted.
+    "run.queued" RunQueued {
+        /// What was asked for.
+        spec: RunSpec,
+    }
+    /// A worker took the run.
+    "run.claimed" RunClaimed {
+        /// The worker.
+        worker: WorkerId,
+        /// The fence of everything it writes.
+        epoch: u64,
+        /// Whether another worker had it before.
+        recovered: bool,
+    }
+    /// A worker that shuts down gave the run back.
+    "run.released" RunReleased {
+        /// The worker.
+        worker: WorkerId,
+    }
+    /// Somebody asked for a pause.
+    "run.pause_requested" RunPauseRequested {}
+    /// The run stands still.
+    "run.paused" RunPaused {}
+    /// Somebody asked it to go on.
+    "run.resumed" RunResumed {}
+    /// The run waits without a worker.
+    "run.parked" RunParked {
+        /// For what.
+        reason: ParkReason,
+        /// The step that waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepKey>,
+        /// When it wakes by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wake_at: Option<Timestamp>,
+    }
+    /// Somebody asked for the end.
+    "run.cancel_requested" RunCancelRequested {
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    }
+    /// The end, on request. Always the last event.
+    "run.canceled" RunCanceled {
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    }
+    /// The end, with an output. Always the last event.
+    "run.completed" RunCompleted {
+        /// Text, or JSON when the agent has an output schema.
+        output: Value,
+    }
+    /// The end, with an error. Always the last event.
+    "run.failed" RunFailed {
+        /// Why.
+        error: RunError,
+    }
+    /// An attempt of a step began.
+    "step.started" StepStarted {
+        /// Which step.
+        step: StepKey,
+        /// What it does.
+        step_kind: StepKind,
+        /// The model or tool.
+        name: String,
+        /// What happens when its outcome is unknown.
+        policy: EffectPolicy,
+        /// 1 for the first.
+        attempt: u32,
+    }
+    /// A step ended well.
+    "step.succeeded" StepSucceeded {
+        /// Which step.
+        step: StepKey,
+    }
+    /// A step failed for good.
+    "step.failed" StepFailed {
+        /// Which step.
+        step: StepKey,
+        /// Why.
+        error: StepError,
+    }
+    /// An attempt failed; another will follow.
+    "step.retrying" StepRetrying {
+        /// Which step.
+        step: StepKey,
+        /// The attempt that failed.
+        attempt: u32,
+        /// Why.
+        error: StepError,
+        /// Milliseconds until the next attempt.
+        delay_ms: u64,
+    }
+    /// A step was not needed.
+    "step.skipped" StepSkipped {
+        /// Which step.
+        step: StepKey,
+    }
+    /// A step was stopped.
+    "step.canceled" StepCanceled {
+        /// Which step.
+        step: StepKey,
+        /// What the model had said until then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        partial: Option<String>,
+    }
+    /// Whether a step's effect happened is not known, and it is not tried again.
+    "step.indeterminate" StepIndeterminate {
+        /// Which step.
+        step: StepKey,
+        /// What is known.
+        detail: String,
+    }
+    /// Whether a step's effect happened is not known; a person is asked.
+    "step.unknown" StepUnknown {
+        /// Which step.
+        step: StepKey,
+        /// What is known.
+        detail: String,
+    }
+    /// A person said what became of a step.
+    "step.resolved" StepResolved {
+        /// Which step.
+        step: StepKey,
+        /// What became of it.
+        resolution: Resolution,
+    }
+    /// A model call began.
+    "llm.started" LlmStarted {
+        /// Which step.
+        step: StepKey,
+        /// 1 for the first.
+        attempt: u32,
+        /// The model.
+        model: ModelName,
+        /// How tools are offered; never `auto`.
+        tool_mode: ToolMode,
+        /// Directives up to this event are part of the conversation from here on.
+        directives_upto: u64,
+    }
+    /// A model call is still going on.
+    "llm.heartbeat" LlmHeartbeat {
+        /// Which step.
+        step: StepKey,
+        /// Milliseconds since the attempt began.
+        elapsed_ms: u64,
+        /// What it is doing.
+        phase: LlmPhase,
+        /// Pieces of output received so far; about one token each.
+        tokens: u64,
+        /// Nothing came since the heartbeat before.
+        stalled: bool,
+    }
+    /// A model call ended well.
+    "llm.completed" LlmCompleted {
+        /// Which step.
+        step: StepKey,
+        /// What the model said.
+        reply_message: Message,
+        /// What that means to the run.
+        reply: Reply,
+        /// Why it stopped.
+        stop: StopReason,
+        /// What it used.
+        usage: Usage,
+        /// Milliseconds from request to end.
+        elapsed_ms: u64,
+    }
+    /// What a model said so far is void; it is asked again.
+    "llm.attempt_restarted" LlmAttemptRestarted {
+        /// Which step.
+        step: StepKey,
+        /// The attempt that begins.
+        attempt: u32,
+        /// Why.
+        reason: String,
+    }
+    /// A tool call began.
+    "tool.started" ToolStarted {
+        /// Which step.
+        step: StepKey,
+        /// The model's id of the call.
+        call_id: String,
+        /// Which tool.
+        tool: String,
+        /// With what.
+        arguments: Value,
+        /// 1 for the first.
+        attempt: u32,
+    }
+    /// A tool call ended well.
+    "tool.completed" ToolCompleted {
+        /// Which step.
+        step: StepKey,
+        /// The model's id of the call.
+        call_id: String,
+        /// Which tool.
+        tool: String,
+        /// The whole output.
+        output: Value,
+        /// Most bytes of it that the model gets.
+        model_bytes_max: usize,
+        /// Milliseconds it took.
+        elapsed_ms: u64,
+    }
+    /// A tool call failed, or was refused before it began; the model is told.
+    "tool.failed" ToolFailed {
+        /// Which step.
+        step: StepKey,
+        /// The model's id of the call.
+        call_id: String,
+        /// Which tool.
+        tool: String,
+        /// What happened.
+        error: ToolErrorKind,
+        /// What the model is told.
+        for_model: String,
+    }
+    /// Somebody sent the run a message.
+    "directive.received" DirectiveReceived {
+        /// The sender's id.
+        id: String,
+        /// What to read.
+        text: String,
+        /// When it takes effect.
+        mode: DirectiveMode,
+    }
+    /// Something happened that the run may wait for.
+    "signal.received" SignalReceived {
+        /// The sender's id.
+        id: String,
+        /// Which signal.
+        name: String,
+        /// What came with it.
+        data: Value,
+    }
+    /// The run will wake by itself.
+    "timer.set" TimerSet {
+        /// Which step.
+        step: StepKey,
+        /// When.
+        wake_at: Timestamp,
+    }
+    /// The moment came.
+    "timer.fired" TimerFired {
+        /// Which step.
+        step: StepKey,
+    }
+}
+
+/// An event whose payload this version cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("event {seq} of type `{kind}` has a payload that this version cannot read")]
+pub struct DecodeEventError {
+    seq: u64,
+    kind: String,
+    source: serde_json::Error,
+}
+
+impl EventBody {
+    /// The step it is about.
+    #[must_use]
+    pub const fn step(&self) -> Option<&StepKey> {
+        match self {
+            Self::StepStarted { step, .. }
+            | Self::StepSucceeded { step }
+            | Self::StepFailed { step, .. }
+            | Self::StepRetrying { step, .. }
+            | Self::StepSkipped { step }
+            | Self::StepCanceled { step, .. }
+            | Self::StepIndeterminate { step, .. }
+            | Self::StepUnknown { step, .. }
+            | Self::StepResolved { step, .. }
+            | Self::LlmStarted { step, .. }
+            | Self::LlmHeartbeat { step, .. }
+            | Self::LlmCompleted { step, .. }
+            | Self::LlmAttemptRestarted { step, .. }
+            | Self::ToolStarted { step, .. }
+            | Self::ToolCompleted { step, .. }
+            | Self::ToolFailed { step, .. }
+            | Self::TimerSet { step, .. }
+            | Self::TimerFired { step } => Some(step),
+            Self::RunParked { step, .. } => step.as_ref(),
+            Self::RunQueued { .. }
+            | Self::RunClaimed { .. }
+            | Self::RunReleased { .. }
+            | Self::RunPauseRequested {}
+            | Self::RunPaused {}
+            | Self::RunResumed {}
+            | Self::RunCancelRequested { .. }
+            | Self::RunCanceled { .. }
+            | Self::RunCompleted { .. }
+            | Self::RunFailed { .. }
+            | Self::DirectiveReceived { .. }
+            | Self::SignalReceived { .. } => None,
+        }
+    }
+
+    /// The event for the journal.
+    #[must_use]
+    pub fn into_new(self, at: Timestamp) -> NewEvent {
+        let kind = self.kind().to_owned();
+        let step = self.step().cloned();
+        // Serialising our own types into a `Value` cannot fail: no map has keys other than strings.
+        let payload = match serde_json::to_value(self) {
+            Ok(Value::Object(mut map)) => map.remove("payload").unwrap_or_else(|| json!({})),
+            Ok(_) | Err(_) => json!({}),
+        };
+        NewEvent { kind, step, payload, blob: None, at }
+    }
+
+    /// The typed content of a stored event; `None` for a type this version does not know, which
+    /// readers skip.
+    ///
+    /// # Errors
+    /// A known type whose payload does not fit.
+    pub fn from_event(event: &Event) -> Result<Option<Self>, DecodeEventError> {
+        if !Self::KINDS.contains(&event.kind.as_str()) {
+            return Ok(None);
+        }
+        let tagged = json!({"type": event.kind, "payload": event.payload});
+        serde_json::from_value(tagged).map(Some).map_err(|source| DecodeEventError {
+            seq: event.seq,
+            kind: event.kind.clone(),
+            source,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_survives_the_journal() {
+        let bodies = [
+            EventBody::RunPaused {},
+            EventBody::StepSucceeded { step: StepKey::new("turn.1.model") },
+            EventBody::RunFailed {
+                error: RunError {
+                    reason: crate::run::FailureReason::MaxSteps,
+                    message: "too long".into(),
+                },
+            },
+        ];
+        for body in bodies {
+            let new = body.clone().into_new(Timestamp::UNIX_EPOCH);
+            let event = Event {
+                run_id: RunId::from_uuid(uuid::Uuid::nil()),
+                seq: 1,
+                epoch: 1,
+                kind: new.kind,
+                step: new.step,
+                payload: new.payload,
+                blob: None,
+                at: new.at,
+            };
+            assert_eq!(EventBody::from_event(&event).unwrap(), Some(body));
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One human sentence per event, for lists and terminals.
+
+use super::{EventBody, LlmPhase, Reply};
+use crate::directive::Resolution;
+
+/// Most characters of somebody's text that a sentence quotes.
+const QUOTE_CHARS: usize = 120;
+
+fn quote(text: &str) -> String {
+    let mut quoted: String =
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(QUOTE_CHARS).collect();
+    if text.chars().nth(QUOTE_CHARS).is_some() {
+        quoted.push('…');
+    }
+    quoted
+}
+
+impl EventBody {
+    /// What happened, in one sentence for people.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::RunQueued { spec } => {
+                format!("Run accepted for {}: {}", spec.agent.model, quote(&spec.goal))
+            }
+            Self::RunClaimed { recovered: false, .. } => "A worker took the run.".into(),
+            Self::RunClaimed { recovered: true, .. } => {
+                "A worker took the run over from one that was lost.".into()
+            }
+            Self::RunReleased { .. } => "The worker gave the run back before it shut down.".into(),
+            Self::RunPauseRequested {} => "Pause requested.".into(),
+            Self::RunPaused {} => "The run is paused.".into(),
+            Self::RunResumed {} => "The run goes on.".into(),
+            Self::RunParked { reason, .. } => format!("The run waits ({}).", reason.as_str()),
+            Self::RunCancelRequested { reason } => match reason {
+                Some(reason) => format!("Cancellation requested: {}", quote(reason)),
+                None => "Cancellation requested.".into(),
+            },
+            Self::RunCanceled { .. } => "The run is canceled.".into(),
+            Self::RunCompleted { output } => match output.as_str() {
+                Some(text) => format!("The run is complete: {}", quote(text)),
+                None => format!("The run is complete: {}", quote(&output.to_string())),
+            },
+            Self::RunFailed { error } => format!("The run failed: {}", quote(&error.message)),
+            Self::DirectiveReceived { text, .. } => format!("Message received: {}", quote(text)),
+            Self::SignalReceived { name, .. } => format!("Signal `{}` received.", quote(name)),
+            other => other.step_sentence(),
+        }
+    }
+
+    fn step_sentence(&self) -> String {
+        match self {
+            Self::StepStarted { step, name, attempt: 1, .. } => {
+                format!("Step {step} ({name}) began.")
+            }
+            Self::StepStarted { step, name, attempt, .. } => {
+                format!("Step {step} ({name}) began, attempt {attempt}.")
+            }
+            Self::StepSucceeded { step } => format!("Step {step} is done."),
+            Self::StepFailed { step, error } => {
+                format!("Step {step} failed: {}", quote(&error.message))
+            }
+            Self::StepRetrying { step, error, delay_ms, .. } => {
+                format!(
+                    "Step {step} will be tried again in {delay_ms} ms: {}",
+                    quote(&error.message)
+                )
+            }
+            Self::StepSkipped { step } => format!("Step {step} was not needed."),
+            Self::StepCanceled { step, .. } => format!("Step {step} was stopped."),
+            Self::StepIndeterminate { step, detail } | Self::StepUnknown { step, detail } => {
+                format!("Whether step {step} took effect is not known: {}", quote(detail))
+            }
+            Self::StepResolved { step, resolution } => {
+                let word = match resolution {
+                    Resolution::Retry => "to be tried again",
+                    Resolution::Succeeded { .. } => "succeeded",
+                    Resolution::Failed { .. } => "failed",
+                };
+                format!("Step {step} was resolved as {word}.")
+            }
+            Self::ToolStarted { tool, .. } => format!("Tool {tool} called."),
+            Self::ToolCompleted { tool, elapsed_ms, .. } => {
+                format!("Tool {tool} is done ({elapsed_ms} ms).")
+            }
+            Self::ToolFailed { tool, for_model, .. } => {
+                format!("Tool {} failed: {}", quote(tool), quote(for_model))
+            }
+            Self::TimerSet { wake_at, .. } => format!("The run will wake at {wake_at}."),
+            Self::TimerFired { .. } => "The moment to wake came.".into(),
+            other => other.llm_sentence(),
+        }
+    }
+
+    fn llm_sentence(&self) -> String {
+        match self {
+            Self::LlmStarted { model, attempt: 1, .. } => format!("Asking {model}."),
+            Self::LlmStarted { model, attempt, .. } => {
+                format!("Asking {model}, attempt {attempt}.")
+            }
+            Self::LlmHeartbeat { elapsed_ms, phase, tokens, stalled, .. } => {
+                let doing = match phase {
+                    LlmPhase::Waiting => "has not answered yet",
+                    LlmPhase::Reasoning => "is reasoning",
+                    LlmPhase::Writing => "is writing",
+                    LlmPhase::ToolCall => "is preparing a tool call",
+                };
+                let silent = if *stalled { ", silent since the last heartbeat" } else { "" };
+                format!("The model {doing} ({} s, {tokens} tokens{silent}).", elapsed_ms / 1000)
+            }
+            Self::LlmCompleted { reply, .. } => match reply {
+                Reply::ToolCalls { calls } => {
+                    let names: Vec<&str> = calls.iter().map(|call| call.name.as_str()).collect();
+                    format!("The model asks for {}.", quote(&names.join(", ")))
+                }
+                Reply::Answer { .. } => "The model answered.".into(),
+                Reply::Invalid { problem } => {
+                    format!("The model's reply is not usable: {}", quote(problem))
+                }
+                Reply::Failure { error } => {
+                    format!("The model's reply ends the run: {}", quote(&error.message))
+                }
+            },
+            Self::LlmAttemptRestarted { reason, .. } => {
+                format!("The model is asked again: {}", quote(reason))
+            }
+            other => other.kind().to_owned(),
+        }
+    }
+}

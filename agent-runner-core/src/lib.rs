@@ -1,0 +1,20 @@
+//! The durable agent engine: nouns, rules, plugin traits.
+//!
+//! This crate does no network and no SQL. See `ARCHITECTURE.md`.
+
+pub mod agent;
+pub mod artifact;
+pub mod directive;
+pub mod event;
+pub mod id;
+pub mod limits;
+pub mod llm;
+pub mod memory;
+pub mod message;
+pub mod project;
+pub mod run;
+pub mod schema;
+pub mod step;
+pub mod store;
+pub mod time;
+pub mod tool;

@@ -1,0 +1,45 @@
+//! Every bound of the library in one place, each with the reason for its size.
+
+use std::time::Duration;
+
+/// Longest goal, instruction or directive in bytes. A model's context is the real limit; this
+/// keeps a request's body and one event in proportion.
+pub const TEXT_BYTES_MAX: usize = 256 * 1024;
+/// Payloads above this size live in the blob table and the event keeps a reference
+/// (one event must fit in one SSE frame that a browser handles with ease).
+pub const EVENT_INLINE_BYTES_MAX: usize = 256 * 1024;
+/// Most that a tool may hand back, in bytes. Beyond it the call fails as too large.
+pub const TOOL_OUTPUT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most of a tool's output that is shown to the model by default, in bytes (about 16,000 tokens).
+pub const TOOL_OUTPUT_MODEL_BYTES: usize = 64 * 1024;
+/// Most tool calls accepted in one reply of a model. More are answered with an error.
+pub const TOOL_CALLS_PER_TURN_MAX: usize = 128;
+/// Tool calls of one run in flight at once.
+pub const TOOL_CALLS_IN_FLIGHT: usize = 8;
+/// Model calls per run unless the run says otherwise.
+pub const MAX_STEPS_DEFAULT: u32 = 50;
+/// Most model calls a run may ask for.
+pub const MAX_STEPS_MAX: u32 = 10_000;
+/// Replies in a row that do not fit the demanded shape before the run fails.
+pub const REPAIRS_MAX: u32 = 3;
+/// Tries of one step for errors that a retry may cure, the first included.
+pub const ATTEMPTS_MAX: u32 = 5;
+/// Times a run may lose its worker in a row before it is parked as poison.
+pub const RECOVERIES_MAX: u32 = 10;
+/// First delay between two tries; doubles, with full jitter, up to [`RETRY_DELAY_MAX`].
+pub const RETRY_DELAY_MIN: Duration = Duration::from_millis(500);
+/// Longest delay between two tries.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
+/// A server that asks for a longer wait than this is not waited for in process
+/// (the official SDKs draw the line at 120 s too).
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
+/// Events read from the store at a time.
+pub const EVENT_PAGE: usize = 1_000;
+/// Largest page of any list.
+pub const PAGE_MAX: usize = 500;
+/// Live frames a slow watcher may fall behind before it loses some.
+pub const LIVE_FRAMES: usize = 1_024;
+/// Live text kept for a watcher that joins during a generation, in bytes.
+pub const LIVE_TEXT_BYTES_MAX: usize = 1024 * 1024;
+/// Longest time a directive, pause or cancel retries against a busy run before it reports it.
+pub const CONTROL_RETRIES_MAX: usize = 64;

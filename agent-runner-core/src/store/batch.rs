@@ -1,0 +1,173 @@
+//! What a store writes in one transaction.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    event::NewEvent,
+    id::{RunId, StepKey, WorkerId},
+    llm::Usage,
+    run::{Park, RunError, RunStatus},
+    step::{EffectPolicy, StepError, StepKind, StepStatus},
+};
+
+/// Changes of one run, written whole or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// The run.
+    pub run: RunId,
+    /// What must hold for the batch to be written.
+    pub expect: Expect,
+    /// Events, in order. The store numbers them.
+    pub events: Vec<NewEvent>,
+    /// Changes of the run's row.
+    pub patch: RunPatch,
+    /// Steps, whole rows, at most one per key.
+    pub steps: Vec<StepRow>,
+    /// Signals to keep.
+    pub signals: Vec<SignalRow>,
+    /// Payloads too large for their events.
+    pub blobs: Vec<Blob>,
+    /// Whether the run is listed for claiming afterwards.
+    pub ready: Ready,
+}
+
+impl Batch {
+    /// A batch that changes nothing yet.
+    #[must_use]
+    pub fn new(run: RunId, expect: Expect) -> Self {
+        Self {
+            run,
+            expect,
+            events: Vec::new(),
+            patch: RunPatch::default(),
+            steps: Vec::new(),
+            signals: Vec::new(),
+            blobs: Vec::new(),
+            ready: Ready::Keep,
+        }
+    }
+}
+
+/// The guard of a batch. A run that is terminal never passes any guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a store has to implement every guard")]
+pub enum Expect {
+    /// The caller owns the run. `control`, when given, must be the run's control number as well.
+    Owner {
+        /// The worker.
+        worker: WorkerId,
+        /// Its fence.
+        epoch: u64,
+        /// The control number it knows.
+        control: Option<u64>,
+    },
+    /// The run's control number is this one. For callers that own nothing.
+    Control(u64),
+}
+
+/// Changes of a run's row; `None` keeps what is there.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunPatch {
+    /// The new status. Never of a lower rank.
+    pub status: Option<RunStatus>,
+    /// `Some(Some(_))` parks, `Some(None)` unparks.
+    pub park: Option<Option<Park>>,
+    /// Sets or clears the pause flag.
+    pub pause_requested: Option<bool>,
+    /// Sets the cancel flag. There is no way to clear it.
+    pub cancel_requested: bool,
+    /// The reason that goes with it.
+    pub cancel_reason: Option<String>,
+    /// The output.
+    pub output: Option<Value>,
+    /// The error.
+    pub error: Option<RunError>,
+    /// The new total of tokens.
+    pub usage: Option<Usage>,
+    /// First claimed.
+    pub started_at: Option<Timestamp>,
+    /// Ended. Set exactly when `status` is terminal.
+    pub finished_at: Option<Timestamp>,
+    /// The new count of lost workers in a row.
+    pub recoveries: Option<u32>,
+    /// Takes the owner away.
+    pub release: bool,
+    /// Raises the control number by one.
+    pub bump_control: bool,
+}
+
+/// A step's row. `started` and `done` are positions in this batch's `events`, from 0; the store
+/// turns them into numbers and keeps the old ones where they are `None`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepRow {
+    /// Its name.
+    pub key: StepKey,
+    /// What it does.
+    pub kind: StepKind,
+    /// The model or tool.
+    pub name: String,
+    /// What happens when its outcome is unknown.
+    pub policy: EffectPolicy,
+    /// Where it stands. Never of a lower rank than before.
+    pub status: StepStatus,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// Why it failed.
+    pub error: Option<StepError>,
+    /// The event that began its last attempt.
+    pub started: Option<usize>,
+    /// The event that ended it.
+    pub done: Option<usize>,
+    /// When its last attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A signal's row; its content is in the event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignalRow {
+    /// The caller's id, unique within the run over signals and messages.
+    pub id: String,
+    /// Which signal; empty for a message.
+    pub name: String,
+    /// Its event: a position in this batch's `events`, from 0.
+    pub event: usize,
+}
+
+/// A payload by its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// SHA-256 of `bytes`, lower-case hex.
+    pub sha256: String,
+    /// The payload.
+    pub bytes: Vec<u8>,
+}
+
+/// Whether a run is listed for claiming.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a store has to implement every case")]
+pub enum Ready {
+    /// As it was.
+    Keep,
+    /// Claimable from that moment on.
+    At(Timestamp),
+    /// Not claimable.
+    Never,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Number of the batch's first event; the number the next event would get if it had none.
+    pub first_seq: u64,
+    /// Number of the run's last event afterwards.
+    pub last_seq: u64,
+    /// The run's control number afterwards.
+    pub control: u64,
+    /// Whether a pause is asked for.
+    pub pause_requested: bool,
+    /// Whether cancellation is asked for.
+    pub cancel_requested: bool,
+}
