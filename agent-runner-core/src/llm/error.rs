@@ -158,6 +158,7 @@ pub struct ProviderError {
     request_id: Option<String>,
     retry_after: Option<Duration>,
     sent: SendState,
+    recovery: Option<Recovery>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -178,6 +179,7 @@ impl ProviderError {
             request_id: None,
             retry_after: None,
             sent: SendState::Unknown,
+            recovery: None,
             source: None,
         }
     }
@@ -214,6 +216,14 @@ impl ProviderError {
     #[must_use]
     pub const fn with_sent(mut self, sent: SendState) -> Self {
         self.sent = sent;
+        self
+    }
+
+    /// With what the service itself says the caller should do (`x-should-retry`), which then
+    /// counts more than the kind.
+    #[must_use]
+    pub const fn with_recovery(mut self, recovery: Recovery) -> Self {
+        self.recovery = Some(recovery);
         self
     }
 
@@ -272,10 +282,13 @@ impl ProviderError {
         self.sent
     }
 
-    /// What the caller should do.
+    /// What the caller should do: what the service said, else what the kind says.
     #[must_use]
     pub const fn recovery(&self) -> Recovery {
-        self.kind.recovery()
+        match self.recovery {
+            Some(recovery) => recovery,
+            None => self.kind.recovery(),
+        }
     }
 }
 
