@@ -8,6 +8,8 @@ mod listing;
 mod queue;
 mod record;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
