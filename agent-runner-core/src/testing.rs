@@ -14,5 +14,13 @@ mod sequential_ids;
     reason = "the suite runs inside tests: it fails by panicking"
 )]
 pub mod store_contract;
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the suite runs inside tests: it fails by panicking"
+)]
+pub mod tool_contract;
 
 pub use self::{manual_clock::ManualClock, sequential_ids::SequentialIds};
