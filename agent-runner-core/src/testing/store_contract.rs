@@ -31,11 +31,15 @@
 //!
 //! Cases named `i1_…` to `i14_…` prove the invariants of the durability design.
 
+pub mod claiming;
 pub mod creation;
+pub mod fencing;
 mod fixture;
 pub mod journal;
+pub mod rules;
+pub mod sweeping;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -99,6 +103,68 @@ macro_rules! store_contract {
                 i8_epochs_of_events_never_fall,
                 payloads_read_back_exactly,
                 a_payload_of_one_mebibyte_reads_back_exactly,
+            }
+            fencing {
+                i9_only_the_owner_with_the_current_epoch_writes,
+                a_worker_that_let_go_is_fenced,
+                i9_a_revoked_owner_is_fenced_at_once,
+                i9_an_earlier_owner_is_fenced,
+                i9_a_write_and_a_revocation_never_both_win,
+                an_owner_learns_that_the_control_state_moved,
+                an_answer_carries_the_control_state,
+                a_stranger_with_an_old_control_number_is_fenced,
+                control_is_a_compare_and_set,
+                i2_a_terminal_run_accepts_nothing,
+                i2_of_racing_endings_one_wins,
+                i6_nothing_follows_the_event_that_ended_a_run,
+            }
+            rules {
+                a_patch_changes_what_it_names_and_keeps_the_rest,
+                a_park_and_a_pause_are_set_and_cleared,
+                a_cancellation_stays,
+                i1_the_rank_of_a_status_never_falls,
+                a_queued_run_may_end,
+                a_run_has_an_end_exactly_when_it_ended,
+                i8_epoch_control_and_numbers_only_rise,
+                a_step_reads_back_with_the_numbers_of_its_events,
+                steps_are_listed_as_they_were_first_written,
+                i3_the_rank_of_a_step_never_falls,
+                i3_a_succeeded_step_never_changes,
+                a_batch_that_contradicts_itself_is_refused,
+                a_refused_batch_leaves_no_trace,
+                i14_a_signal_id_is_accepted_once,
+                i14_of_concurrent_deliveries_one_is_accepted,
+            }
+            claiming {
+                i8_a_claim_raises_epoch_and_control_by_one,
+                the_most_urgent_runs_come_first,
+                a_claim_gives_no_more_than_asked,
+                i11_a_claim_never_gives_what_must_not_run,
+                i11_a_claim_never_gives_an_owned_run,
+                sleepers_do_not_hide_what_is_due,
+                i11_a_parked_run_comes_at_its_moment,
+                a_run_parked_without_a_moment_waits_to_be_woken,
+                a_paused_run_comes_after_it_is_resumed,
+                the_last_listing_counts,
+                racing_workers_never_share_a_run,
+                a_claim_and_a_command_never_overwrite_each_other,
+            }
+            sweeping {
+                a_lost_worker_loses_its_runs,
+                a_worker_that_beats_keeps_its_runs,
+                a_worker_that_never_beat_is_lost,
+                what_a_leaving_worker_has_goes_to_the_next_sweep,
+                only_the_lost_worker_loses,
+                a_revoked_run_that_is_paused_is_not_listed,
+                a_revoked_run_that_is_canceled_is_handed_over,
+                a_sweep_reports_what_is_overdue,
+                a_claimable_run_that_is_not_listed_is_mended,
+                a_listed_run_that_cannot_be_claimed_is_mended,
+                what_waits_on_purpose_is_not_mended,
+                a_sweep_takes_no_more_than_asked,
+                racing_sweepers_revoke_a_run_once,
+                racing_sweepers_and_claimers_give_a_run_one_owner,
+                i12_ready_is_exactly_what_can_be_claimed,
             }
         }
     };
