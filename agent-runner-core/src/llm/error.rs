@@ -154,8 +154,9 @@ pub struct ProviderError {
     provider: Cow<'static, str>,
     context: String,
     http_status: Option<u16>,
-    code: Option<String>,
-    request_id: Option<String>,
+    // Boxed strings keep the error below the size that a `Result` should carry.
+    code: Option<Box<str>>,
+    request_id: Option<Box<str>>,
     retry_after: Option<Duration>,
     sent: SendState,
     recovery: Option<Recovery>,
@@ -194,14 +195,14 @@ impl ProviderError {
     /// With the service's own code.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
-        self.code = Some(code.into());
+        self.code = Some(code.into().into_boxed_str());
         self
     }
 
     /// With the service's id of the request.
     #[must_use]
     pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
-        self.request_id = Some(id.into());
+        self.request_id = Some(id.into().into_boxed_str());
         self
     }
 
