@@ -9,5 +9,7 @@ mod llm;
 
 #[cfg(feature = "_http")]
 pub use self::http::Timeouts;
+#[cfg(feature = "ollama")]
+pub use self::llm::ollama::OllamaProvider;
 #[cfg(feature = "openai")]
 pub use self::llm::openai::OpenAiProvider;

@@ -247,6 +247,10 @@ impl ReplyDecoder for Decoder {
             Form::Events(mut decoder) => {
                 let mut events = Vec::new();
                 decoder.finish(&mut events);
+                // An event that the end of the stream cut in two is a truncation, not a strange one.
+                events.retain(|event| {
+                    event.data.trim() == "[DONE]" || parse::<Value>(&event.data).is_ok()
+                });
                 for event in &events {
                     self.event(event, out)?;
                 }

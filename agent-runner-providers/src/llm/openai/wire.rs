@@ -1,7 +1,7 @@
 //! The parts of the API's replies that matter here, read as leniently as the many servers that
 //! imitate it require: everything is optional, `null` is nothing, unknown fields are ignored.
 //!
-//! Source: the API reference of chat completions, and vLLM, llama.cpp, OpenRouter, Groq, Mistral.
+//! Source: the API reference of chat completions, and vLLM, llama.cpp, `OpenRouter`, Groq, Mistral.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,9 +29,9 @@ pub(super) struct Delta {
     /// A string; a list of typed parts from Mistral's reasoning models.
     pub(super) content: Option<Value>,
     pub(super) refusal: Option<String>,
-    /// DeepSeek's and llama.cpp's name for the reasoning.
+    /// `DeepSeek`'s and llama.cpp's name for the reasoning.
     pub(super) reasoning_content: Option<String>,
-    /// vLLM's, OpenRouter's and Groq's name for it.
+    /// vLLM's, `OpenRouter`'s and Groq's name for it.
     pub(super) reasoning: Option<String>,
     pub(super) tool_calls: Option<Vec<ToolCallDelta>>,
 }
