@@ -18,5 +18,7 @@ pub mod run;
 pub mod schema;
 pub mod step;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod time;
 pub mod tool;

@@ -1,1 +1,13 @@
-//! tools
+//! What agents can do: tools for the engine of `agent-runner-core`.
+//!
+//! Every tool is closed by default and opened by the operator: files inside one directory, HTTP
+//! to listed hosts. [`StandardTools`] builds those that the enabled features offer.
+
+#[cfg(feature = "fs")]
+pub mod fs;
+#[cfg(feature = "http")]
+pub mod http;
+mod standard;
+mod time_now;
+
+pub use self::{standard::StandardTools, time_now::TimeNow};

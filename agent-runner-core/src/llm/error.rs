@@ -154,10 +154,12 @@ pub struct ProviderError {
     provider: Cow<'static, str>,
     context: String,
     http_status: Option<u16>,
-    code: Option<String>,
-    request_id: Option<String>,
+    // Boxed strings keep the error below the size that a `Result` should carry.
+    code: Option<Box<str>>,
+    request_id: Option<Box<str>>,
     retry_after: Option<Duration>,
     sent: SendState,
+    recovery: Option<Recovery>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -178,6 +180,7 @@ impl ProviderError {
             request_id: None,
             retry_after: None,
             sent: SendState::Unknown,
+            recovery: None,
             source: None,
         }
     }
@@ -192,14 +195,14 @@ impl ProviderError {
     /// With the service's own code.
     #[must_use]
     pub fn with_code(mut self, code: impl Into<String>) -> Self {
-        self.code = Some(code.into());
+        self.code = Some(code.into().into_boxed_str());
         self
     }
 
     /// With the service's id of the request.
     #[must_use]
     pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
-        self.request_id = Some(id.into());
+        self.request_id = Some(id.into().into_boxed_str());
         self
     }
 
@@ -214,6 +217,14 @@ impl ProviderError {
     #[must_use]
     pub const fn with_sent(mut self, sent: SendState) -> Self {
         self.sent = sent;
+        self
+    }
+
+    /// With what the service itself says the caller should do (`x-should-retry`), which then
+    /// counts more than the kind.
+    #[must_use]
+    pub const fn with_recovery(mut self, recovery: Recovery) -> Self {
+        self.recovery = Some(recovery);
         self
     }
 
@@ -272,10 +283,13 @@ impl ProviderError {
         self.sent
     }
 
-    /// What the caller should do.
+    /// What the caller should do: what the service said, else what the kind says.
     #[must_use]
     pub const fn recovery(&self) -> Recovery {
-        self.kind.recovery()
+        match self.recovery {
+            Some(recovery) => recovery,
+            None => self.kind.recovery(),
+        }
     }
 }
 

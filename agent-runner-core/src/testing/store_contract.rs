@@ -1,0 +1,185 @@
+//! The contract of [`Store`] as tests, one for each clause and sub-clause.
+//!
+//! An implementation proves itself with one line in its tests:
+//!
+//! ```
+//! # use std::sync::Arc;
+//! # use agent_runner_core::{store::{InMemoryStore, Store}, testing::store_contract::StoreHarness, time::Clock};
+//! #[derive(Debug)]
+//! struct InMemory(Arc<InMemoryStore>);
+//!
+//! #[async_trait::async_trait]
+//! impl StoreHarness for InMemory {
+//!     const REOPENS: bool = false;
+//!
+//!     async fn open(clock: Arc<dyn Clock>) -> Self {
+//!         Self(Arc::new(InMemoryStore::with_clock(clock)))
+//!     }
+//!
+//!     fn store(&self) -> Arc<dyn Store> {
+//!         self.0.clone()
+//!     }
+//!
+//!     async fn reopen(&self) -> Option<Arc<dyn Store>> {
+//!         None
+//!     }
+//! }
+//!
+//! agent_runner_core::store_contract!(InMemory);
+//! # fn main() {}
+//! ```
+//!
+//! Cases named `i1_…` to `i14_…` prove the invariants of the durability design.
+
+pub mod claiming;
+pub mod creation;
+pub mod fencing;
+mod fixture;
+pub mod journal;
+pub mod rules;
+pub mod sweeping;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{store::Store, time::Clock};
+
+/// Makes stores for the suite.
+#[async_trait]
+pub trait StoreHarness: fmt::Debug + Sized + Send + Sync + 'static {
+    /// Whether [`StoreHarness::reopen`] gives a store. The cases that need it are skipped where
+    /// it is `false`, and fail where this is not true.
+    const REOPENS: bool;
+
+    /// Makes an empty store that takes every moment from `clock`, and whatever has to live as long
+    /// as it.
+    async fn open(clock: Arc<dyn Clock>) -> Self;
+
+    /// The store that [`StoreHarness::open`] made.
+    fn store(&self) -> Arc<dyn Store>;
+
+    /// A second handle on the same data with the same clock, as another process would open it;
+    /// the first stays open. `None` where data do not outlive the handle.
+    async fn reopen(&self) -> Option<Arc<dyn Store>>;
+}
+
+/// The longest that a case may take, so that a store that hangs fails its test.
+const CASE_LIMIT: Duration = Duration::from_secs(120);
+
+/// Runs a case within its time limit.
+#[doc(hidden)]
+pub async fn run_case(case: impl Future<Output = ()>) {
+    let ended = tokio::time::timeout(CASE_LIMIT, Box::pin(case)).await;
+    assert!(ended.is_ok(), "the case did not end within {CASE_LIMIT:?}: the store hangs");
+}
+
+/// Expands to the whole contract of [`Store`](crate::store::Store) for one
+/// [`StoreHarness`](crate::testing::store_contract::StoreHarness), one `#[tokio::test]` per case.
+///
+/// The crate that calls it needs tokio with the features `macros` and `rt-multi-thread`.
+#[macro_export]
+macro_rules! store_contract {
+    ($harness:ty) => {
+        $crate::store_contract! { @cases $harness;
+            creation {
+                a_creation_writes_the_run_and_its_events,
+                every_field_of_a_run_reads_back,
+                a_known_id_is_refused,
+                i13_one_idempotency_key_gives_one_run,
+                i13_one_idempotency_key_gives_one_run_to_concurrent_callers,
+                an_idempotency_key_counts_within_its_project,
+                a_run_may_be_created_for_later,
+                a_run_that_does_not_exist_is_not_found,
+                a_healthy_store_says_so,
+            }
+            journal {
+                events_are_numbered_from_one_without_gaps,
+                i5_events_are_contiguous_under_concurrent_writers,
+                i5_every_reader_sees_a_prefix,
+                i4_events_never_change,
+                i7_status_and_journal_move_together,
+                i10_what_is_acknowledged_is_visible_to_the_next_reader,
+                i8_epochs_of_events_never_fall,
+                payloads_read_back_exactly,
+                a_payload_of_one_mebibyte_reads_back_exactly,
+            }
+            fencing {
+                i9_only_the_owner_with_the_current_epoch_writes,
+                a_worker_that_let_go_is_fenced,
+                i9_a_revoked_owner_is_fenced_at_once,
+                i9_an_earlier_owner_is_fenced,
+                i9_a_write_and_a_revocation_never_both_win,
+                an_owner_learns_that_the_control_state_moved,
+                an_answer_carries_the_control_state,
+                a_stranger_with_an_old_control_number_is_fenced,
+                control_is_a_compare_and_set,
+                i2_a_terminal_run_accepts_nothing,
+                i2_of_racing_endings_one_wins,
+                i6_nothing_follows_the_event_that_ended_a_run,
+            }
+            rules {
+                a_patch_changes_what_it_names_and_keeps_the_rest,
+                a_park_and_a_pause_are_set_and_cleared,
+                a_cancellation_stays,
+                i1_the_rank_of_a_status_never_falls,
+                a_queued_run_may_end,
+                a_run_has_an_end_exactly_when_it_ended,
+                i8_epoch_control_and_numbers_only_rise,
+                a_step_reads_back_with_the_numbers_of_its_events,
+                steps_are_listed_as_they_were_first_written,
+                i3_the_rank_of_a_step_never_falls,
+                i3_a_succeeded_step_never_changes,
+                a_batch_that_contradicts_itself_is_refused,
+                a_refused_batch_leaves_no_trace,
+                i14_a_signal_id_is_accepted_once,
+                i14_of_concurrent_deliveries_one_is_accepted,
+            }
+            claiming {
+                i8_a_claim_raises_epoch_and_control_by_one,
+                the_most_urgent_runs_come_first,
+                a_claim_gives_no_more_than_asked,
+                i11_a_claim_never_gives_what_must_not_run,
+                i11_a_claim_never_gives_an_owned_run,
+                sleepers_do_not_hide_what_is_due,
+                i11_a_parked_run_comes_at_its_moment,
+                a_run_parked_without_a_moment_waits_to_be_woken,
+                a_paused_run_comes_after_it_is_resumed,
+                the_last_listing_counts,
+                racing_workers_never_share_a_run,
+                a_claim_and_a_command_never_overwrite_each_other,
+            }
+            sweeping {
+                a_lost_worker_loses_its_runs,
+                a_worker_that_beats_keeps_its_runs,
+                a_worker_that_never_beat_is_lost,
+                what_a_leaving_worker_has_goes_to_the_next_sweep,
+                only_the_lost_worker_loses,
+                a_revoked_run_that_is_paused_is_not_listed,
+                a_revoked_run_that_is_canceled_is_handed_over,
+                a_sweep_reports_what_is_overdue,
+                a_claimable_run_that_is_not_listed_is_mended,
+                a_listed_run_that_cannot_be_claimed_is_mended,
+                what_waits_on_purpose_is_not_mended,
+                a_sweep_takes_no_more_than_asked,
+                racing_sweepers_revoke_a_run_once,
+                racing_sweepers_and_claimers_give_a_run_one_owner,
+                i12_ready_is_exactly_what_can_be_claimed,
+            }
+        }
+    };
+    (@cases $harness:ty; $($clause:ident { $($case:ident,)* })*) => {
+        $(
+            mod $clause {
+                use super::*;
+                $(
+                    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                    async fn $case() {
+                        use $crate::testing::store_contract as suite;
+                        suite::run_case(suite::$clause::$case::<$harness>()).await;
+                    }
+                )*
+            }
+        )*
+    };
+}

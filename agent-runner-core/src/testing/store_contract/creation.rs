@@ -1,0 +1,158 @@
+//! Contract 1 and 10: runs enter.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::future::join_all;
+use serde_json::json;
+
+use super::{
+    StoreHarness,
+    fixture::{self, Fixture, by_control, seconds},
+};
+use crate::{
+    run::{Run, RunStatus},
+    store::{EventQuery, Ready, RunQuery, StoreErrorKind},
+};
+
+/// Contract 1: run and events are there, numbered from 1, and the run is claimable at once.
+pub async fn a_creation_writes_the_run_and_its_events<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let run = f.new_run();
+    let events = vec![f.event(1), f.event(2)];
+    let created = f.store.create(run.clone(), events, Ready::At(f.now())).await.unwrap();
+    let want = Run { last_seq: 2, ..run };
+    assert!(!created.existing);
+    assert_eq!(created.run, want);
+    assert_eq!(f.read(want.id).await, want);
+    let events = f.events(want.id).await;
+    let numbers: Vec<_> = events.iter().map(|event| (event.seq, event.epoch)).collect();
+    assert_eq!(numbers, [(1, 0), (2, 0)]);
+    assert_eq!(events[1].payload, json!({ "n": 2 }));
+    let worker = f.worker().await;
+    assert_eq!(f.claim(worker).await, [want.id]);
+}
+
+/// Contract 1: every field of a run reads back as it was written.
+pub async fn every_field_of_a_run_reads_back<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let parent = f.queued().await;
+    let mut run = f.new_run();
+    run.name = Some("Zähler 'eins' \"zwei\"\n\u{1F980}".to_owned());
+    run.spec.goal = "line\r\n\ttab \\ back\u{0} NUL \u{FFFD}".to_owned();
+    run.spec.agent.instructions = "be brief; DROP TABLE run; --".to_owned();
+    run.spec.agent.tools = vec!["files.read".to_owned(), "time.now".to_owned()];
+    run.spec.agent.output_schema = Some(json!({ "type": "object", "minimum": i64::MIN }));
+    run.spec.agent.temperature = Some(0.5);
+    run.spec.agent.max_output_tokens = Some(u32::MAX);
+    run.spec.agent.timeout = Some(Duration::from_millis(1_500));
+    run.spec.notices = vec!["a script stands in for a model".to_owned()];
+    run.parent_id = Some(parent.id);
+    run.root_id = parent.id;
+    run.priority = -7;
+    run.tags = vec!["b".to_owned(), "a".to_owned(), String::new()];
+    run.metadata = BTreeMap::from([
+        ("k".to_owned(), json!([1, null, { "deep": [u64::MAX, -1] }])),
+        (String::new(), json!(null)),
+    ]);
+    run.idempotency_key = Some("key with spaces / and %".to_owned());
+    run.request_hash = Some("ab".repeat(32));
+    run.deadline_at = Some(seconds(f.now(), 3_600));
+    let want = Run { last_seq: 1, ..run.clone() };
+    assert_eq!(f.create(run).await, want);
+    assert_eq!(f.read(want.id).await, want);
+    let all = RunQuery { parent_id: Some(parent.id), ..RunQuery::default() };
+    assert_eq!(f.store.runs(&all).await.unwrap(), [want]);
+}
+
+/// A known id is refused as `Duplicate`, and the first run stays as it was.
+pub async fn a_known_id_is_refused<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let run = f.queued().await;
+    let before = f.image().await;
+    let mut again = f.new_run();
+    again.id = run.id;
+    again.spec.goal = "something else".to_owned();
+    let events = vec![f.event(1)];
+    let error = f.store.create(again, events, Ready::At(f.now())).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Duplicate);
+    assert_eq!(f.image().await, before);
+}
+
+/// Contract 10.
+pub async fn i13_one_idempotency_key_gives_one_run<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let keyed = || Run { idempotency_key: Some("order-7".to_owned()), ..f.new_run() };
+    let first = f.create(keyed()).await;
+    let mut batch = by_control(&first);
+    batch.events = vec![f.event(1)];
+    f.append(batch).await;
+    let before = f.image().await;
+    let second = f.store.create(keyed(), vec![f.event(0)], Ready::At(f.now())).await.unwrap();
+    assert!(second.existing);
+    assert_eq!(second.run, f.read(first.id).await, "the earlier run as it is now");
+    assert_eq!(f.image().await, before, "nothing was written");
+}
+
+/// Contract 10, when sixteen callers come at once.
+pub async fn i13_one_idempotency_key_gives_one_run_to_concurrent_callers<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let callers = (0..16).map(|_| {
+        let run = Run { idempotency_key: Some("k".to_owned()), ..f.new_run() };
+        let (store, events, now) = (f.store.clone(), vec![f.event(0)], f.now());
+        tokio::spawn(async move { store.create(run, events, Ready::At(now)).await.unwrap() })
+    });
+    let created: Vec<_> =
+        join_all(callers).await.into_iter().map(|created| created.unwrap()).collect();
+    assert_eq!(created.iter().filter(|created| !created.existing).count(), 1);
+    assert!(created.iter().all(|other| other.run.id == created[0].run.id));
+    assert_eq!(f.store.runs(&RunQuery::default()).await.unwrap().len(), 1);
+}
+
+/// Contract 10: keys of different projects have nothing to do with each other.
+pub async fn an_idempotency_key_counts_within_its_project<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let here = Run { idempotency_key: Some("k".to_owned()), ..f.new_run() };
+    let there = Run { project_id: f.other_project(), ..here.clone() };
+    let there = Run { id: f.run_id(), ..there };
+    let (here, there) = (f.create(here).await, f.create(there).await);
+    assert_ne!(here.id, there.id);
+}
+
+/// Contract 7 and 8: a run may be listed for a later moment, or not at all.
+pub async fn a_run_may_be_created_for_later<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let run = f.new_run();
+    let at = seconds(f.now(), 60);
+    f.store.create(run.clone(), vec![f.event(0)], Ready::At(at)).await.unwrap();
+    let endless = Ready::At(jiff::Timestamp::MAX);
+    f.store.create(f.new_run(), vec![f.event(0)], endless).await.unwrap();
+    f.store.create(f.new_run(), vec![f.event(0)], Ready::Never).await.unwrap();
+    let worker = f.worker().await;
+    f.clock.advance(Duration::from_secs(59));
+    assert_eq!(f.claim(worker).await, []);
+    f.clock.advance(Duration::from_secs(1));
+    assert_eq!(f.claim(worker).await, [run.id]);
+}
+
+/// What is not there is `NotFound`, or an empty list where a list is asked for.
+pub async fn a_run_that_does_not_exist_is_not_found<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let ghost = f.new_run();
+    let kind = |error: crate::store::StoreError| error.kind();
+    assert_eq!(f.store.run(ghost.id).await.map_err(kind), Err(StoreErrorKind::NotFound));
+    assert_eq!(f.refused(by_control(&ghost)).await, StoreErrorKind::NotFound);
+    let owned = Run { owner: Some(f.worker_id()), ..ghost.clone() };
+    assert_eq!(f.refused(fixture::by_owner(&owned)).await, StoreErrorKind::NotFound);
+    assert_eq!(f.store.delete(ghost.id).await.map_err(kind), Err(StoreErrorKind::NotFound));
+    assert_eq!(f.store.events(ghost.id, &EventQuery::after(0)).await.unwrap(), []);
+    assert_eq!(f.steps(ghost.id).await, []);
+}
+
+/// The service asks before it says that it is ready.
+pub async fn a_healthy_store_says_so<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    f.store.check().await.unwrap();
+    let run = f.queued().await;
+    f.store.check().await.unwrap();
+    assert_eq!(f.read(run.id).await.status, RunStatus::Queued);
+}

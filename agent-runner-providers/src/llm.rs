@@ -1,0 +1,19 @@
+//! Models behind [`LlmProvider`](agent_runner_core::llm::LlmProvider).
+
+#[cfg(feature = "_http")]
+mod fault;
+mod json;
+#[cfg(feature = "ollama")]
+pub(crate) mod ollama;
+#[cfg(feature = "openai")]
+pub(crate) mod openai;
+#[cfg(feature = "_http")]
+mod outgoing;
+mod reply;
+#[cfg(feature = "scripted")]
+pub(crate) mod scripted;
+#[cfg(feature = "_http")]
+mod stream;
+
+#[cfg(feature = "_http")]
+pub(crate) use self::fault::Fault;

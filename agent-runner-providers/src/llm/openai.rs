@@ -1,0 +1,146 @@
+//! OpenAI's chat completions API and the many servers that speak it: llama.cpp, vLLM, LM Studio,
+//! `OpenRouter`, Groq, `DeepSeek`, Mistral and others.
+
+mod calls;
+mod decode;
+mod encode;
+mod error;
+mod names;
+mod wire;
+
+use std::borrow::Cow;
+
+use agent_runner_core::llm::{
+    BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmProvider, LlmRequest, ModelInfo,
+    ProviderError,
+};
+use async_trait::async_trait;
+use reqwest::Method;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use self::{decode::Decoder, encode::Dialect, names::ToolNames};
+use super::{Fault, json, stream};
+use crate::http::{HttpClient, Timeouts, base_url};
+
+/// Largest list of models read, in bytes; `OpenRouter`'s has about one megabyte.
+const MODELS_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Talks to a server with OpenAI's chat completions API.
+///
+/// `extra` of a request goes into the body as it is; a field that is `null` there is taken out of
+/// the body, for servers that refuse what others need (`"stream_options": null`).
+#[derive(Debug)]
+pub struct OpenAiProvider {
+    http: HttpClient,
+    dialect: Dialect,
+    capabilities: Capabilities,
+}
+
+impl OpenAiProvider {
+    /// A provider with the id `openai`. `base_url` is what stands before `/chat/completions`,
+    /// such as `https://api.openai.com/v1`; a bare `http://host:port` means `/v1` there. Without a
+    /// key no `Authorization` is sent, as local servers want it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidRequest`] when the address is none, [`ErrorKind::Auth`] when the key
+    /// cannot be a header, [`ErrorKind::Internal`] when TLS cannot be set up.
+    pub fn new(base_url: &str, key: Option<SecretString>) -> Result<Self, ProviderError> {
+        let base = self::base_url(base_url)
+            .map_err(|what| ProviderError::new(ErrorKind::InvalidRequest, "openai", what))?;
+        let base = match base.path() {
+            "/" => base.join("v1/").unwrap_or(base),
+            _ => base,
+        };
+        let dialect = Dialect::of(base.host_str().unwrap_or_default());
+        let mut http = HttpClient::new("openai", base)?;
+        if let Some(key) = key {
+            http = http.with_key(key)?;
+        }
+        let capabilities = Capabilities {
+            tools: true,
+            json_schema: true,
+            schema_with_tools: true,
+            ..Capabilities::default()
+        };
+        Ok(Self { http, dialect, capabilities })
+    }
+
+    /// With another id, so that a program can have several of them.
+    #[must_use]
+    pub fn with_id(mut self, id: impl Into<Cow<'static, str>>) -> Self {
+        self.http = self.http.with_id(id);
+        self
+    }
+
+    /// With what its models can do, which this API does not tell. By default tools, a JSON Schema,
+    /// and both at once.
+    #[must_use]
+    pub const fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
+    /// With other timeouts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when TLS cannot be set up.
+    pub fn with_timeouts(mut self, timeouts: Timeouts) -> Result<Self, ProviderError> {
+        self.http = self.http.with_timeouts(timeouts)?;
+        Ok(self)
+    }
+
+    fn info(&self, model: &Value) -> Option<ModelInfo> {
+        // vLLM, OpenRouter and llama.cpp say how long a conversation may be, each in its own field.
+        let window = ["/max_model_len", "/context_length", "/meta/n_ctx"]
+            .into_iter()
+            .find_map(|path| model.pointer(path)?.as_u64());
+        let mut capabilities = self.capabilities;
+        capabilities.context_window = capabilities.context_window.or(window);
+        Some(ModelInfo { id: model.get("id")?.as_str()?.to_owned(), capabilities })
+    }
+}
+
+#[async_trait]
+impl LlmProvider for OpenAiProvider {
+    fn id(&self) -> &str {
+        self.http.id()
+    }
+
+    fn capabilities(&self, _model: &str) -> Capabilities {
+        self.capabilities
+    }
+
+    async fn models(&self, cx: &CallCx) -> Result<Vec<ModelInfo>, ProviderError> {
+        let mut body = self.http.send(Method::GET, "models", None, cx).await?;
+        if !body.is_success() {
+            let refusal = body.refusal().await;
+            let fault = error::refused(&refusal, None);
+            return Err(refusal.into_error(fault));
+        }
+        let text = body.document(MODELS_BYTES_MAX).await?;
+        let document: Option<Value> = json::parse(&text).ok();
+        let models = document.as_ref().and_then(|list| list.get("data")?.as_array());
+        models
+            .map(|models| models.iter().filter_map(|model| self.info(model)).collect())
+            .ok_or_else(|| body.fault(Fault::malformed("the list of models cannot be read", &text)))
+    }
+
+    async fn stream(
+        &self,
+        request: &LlmRequest,
+        cx: &CallCx,
+    ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
+        let names = ToolNames::of(request);
+        let body = encode::body(request, &names, self.dialect, self.id())
+            .map_err(|fault| self.http.unsent(fault))?;
+        let answer = self.http.send(Method::POST, "chat/completions", Some(&body), cx).await?;
+        if !answer.is_success() {
+            let refusal = answer.refusal().await;
+            let fault = error::refused(&refusal, Some(&request.model));
+            return Err(refusal.into_error(fault));
+        }
+        let decoder = Decoder::new(request, names, self.id(), answer.request_id());
+        Ok(stream::events(answer, decoder))
+    }
+}

@@ -1,0 +1,144 @@
+//! The directory that holds all projects, and the one place where file work blocks.
+
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
+
+use agent_runner_core::id::ProjectId;
+use cap_fs_ext::DirExt;
+use cap_std::{ambient_authority, fs::Dir};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    error::{FileError, FileErrorKind},
+    project_dir::{ProjectDir, sync_dir},
+};
+
+/// Bounds of what one call may do to a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FsLimits {
+    /// Largest file that is read, in bytes. 8 MiB: the most a tool may hand back.
+    pub read_bytes_max: usize,
+    /// Largest file that is written, in bytes.
+    pub write_bytes_max: usize,
+    /// Most entries of one listing.
+    pub list_entries_max: usize,
+    /// Most directories above a file.
+    pub depth_max: usize,
+    /// Most directory entries looked at for one listing.
+    pub walk_entries_max: usize,
+    /// Longest time of one call.
+    pub call: Duration,
+    /// Calls at work at once, in all projects. Each may hold one file in memory.
+    pub calls_max: usize,
+}
+
+impl Default for FsLimits {
+    fn default() -> Self {
+        Self {
+            read_bytes_max: 8 * 1024 * 1024,
+            write_bytes_max: 8 * 1024 * 1024,
+            list_entries_max: 1_000,
+            depth_max: 64,
+            walk_entries_max: 50_000,
+            call: Duration::from_secs(5),
+            calls_max: 32,
+        }
+    }
+}
+
+struct Inner {
+    root: Dir,
+    limits: FsLimits,
+    permits: Arc<Semaphore>,
+}
+
+/// The directory that holds all projects, each in a directory named by its id. Cheap to clone.
+///
+/// Opened once, from the server's configuration. Its path does not leave this type.
+#[derive(Clone)]
+pub struct Workspace {
+    inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workspace").field("limits", &self.inner.limits).finish_non_exhaustive()
+    }
+}
+
+impl Workspace {
+    /// Opens the directory, making it and those above it if need be. Blocks; for the start of a
+    /// program.
+    ///
+    /// # Errors
+    /// What the system says of the directory.
+    pub fn open(root: &Path, limits: FsLimits) -> io::Result<Self> {
+        Dir::create_ambient_dir_all(root, ambient_authority())?;
+        let root = Dir::open_ambient_dir(root, ambient_authority())?;
+        let permits = Arc::new(Semaphore::new(limits.calls_max));
+        Ok(Self { inner: Arc::new(Inner { root, limits, permits }) })
+    }
+
+    /// Does `work` in a project's directory on a thread that may block. The directory is made on
+    /// first use.
+    ///
+    /// `work` gets a token that fires when `cancel` does, when the time is over and when this
+    /// future is dropped; it must look at it between any two pieces of work.
+    ///
+    /// # Errors
+    /// What `work` returns; [`FileErrorKind::Timeout`] after [`FsLimits::call`], when what was
+    /// begun may still happen; [`FileErrorKind::Cancelled`].
+    pub async fn run<T, F>(
+        &self,
+        project: ProjectId,
+        cancel: &CancellationToken,
+        work: F,
+    ) -> Result<T, FileError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&ProjectDir, &CancellationToken) -> Result<T, FileError> + Send + 'static,
+    {
+        let stop = cancel.child_token();
+        let _stop_when_dropped = stop.clone().drop_guard();
+        let inner = Arc::clone(&self.inner);
+        let task = async {
+            let permit = stop
+                .run_until_cancelled(Arc::clone(&inner.permits).acquire_owned())
+                .await
+                .and_then(Result::ok)
+                .ok_or_else(FileError::cancelled)?;
+            let stop = stop.clone();
+            tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                if stop.is_cancelled() {
+                    return Err(FileError::cancelled());
+                }
+                work(&inner.project(project)?, &stop)
+            })
+            .await
+            .unwrap_or_else(|_panic| {
+                let said = "the file operation failed because of a defect";
+                Err(FileError::new(FileErrorKind::Internal, said).effect_possible())
+            })
+        };
+        tokio::time::timeout(self.inner.limits.call, task).await.unwrap_or_else(|_elapsed| {
+            let said = "the file operation took too long; try again with less at once";
+            Err(FileError::new(FileErrorKind::Timeout, said).effect_possible())
+        })
+    }
+}
+
+impl Inner {
+    fn project(&self, id: ProjectId) -> Result<ProjectDir, FileError> {
+        let name = id.to_string();
+        let fail = |error| FileError::io("the project's directory", error);
+        match self.root.create_dir(&name) {
+            Ok(()) => sync_dir(&self.root).map_err(fail)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(fail(error)),
+        }
+        let dir = self.root.open_dir_nofollow(&name).map_err(fail)?;
+        Ok(ProjectDir::new(dir, self.limits))
+    }
+}

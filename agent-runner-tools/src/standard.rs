@@ -1,0 +1,72 @@
+//! The tools a program offers unless it chooses its own.
+
+use std::sync::Arc;
+
+#[cfg(feature = "http")]
+use agent_runner_core::tool::EffectPolicy;
+use agent_runner_core::{
+    time::Clock,
+    tool::{Tool, Typed},
+};
+
+#[cfg(feature = "fs")]
+use crate::fs::{FilesList, FilesRead, FilesWrite, Workspace};
+#[cfg(feature = "http")]
+use crate::http::{HttpClient, HttpGet, HttpPost, PostPolicyError};
+use crate::time_now::TimeNow;
+
+/// Collects the tools of this crate that the enabled features offer.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use agent_runner_core::time::SystemClock;
+/// use agent_runner_tools::StandardTools;
+///
+/// let tools = StandardTools::new(Arc::new(SystemClock)).into_tools();
+/// assert_eq!(tools[0].info().spec.name, "time.now");
+/// ```
+#[derive(Debug)]
+pub struct StandardTools {
+    tools: Vec<Arc<dyn Tool>>,
+}
+
+impl StandardTools {
+    /// `time.now` on `clock`.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { tools: vec![Arc::new(Typed::new(TimeNow::new(clock)))] }
+    }
+
+    /// With `files.read`, `files.write` and `files.list` in `workspace`.
+    #[cfg(feature = "fs")]
+    #[must_use]
+    pub fn with_files(mut self, workspace: Workspace) -> Self {
+        self.tools.push(Arc::new(Typed::new(FilesRead::new(workspace.clone()))));
+        self.tools.push(Arc::new(Typed::new(FilesWrite::new(workspace.clone()))));
+        self.tools.push(Arc::new(Typed::new(FilesList::new(workspace))));
+        self
+    }
+
+    /// With `http.get` and, under `post_policy`, `http.post`. They are there when nothing is
+    /// allowed too, and then answer what the operator has to set.
+    ///
+    /// # Errors
+    /// A policy that a POST cannot have, see [`HttpPost::with_policy`].
+    #[cfg(feature = "http")]
+    pub fn with_http(
+        mut self,
+        client: HttpClient,
+        post_policy: EffectPolicy,
+    ) -> Result<Self, PostPolicyError> {
+        self.tools.push(Arc::new(Typed::new(HttpGet::new(client.clone()))));
+        self.tools.push(Arc::new(HttpPost::with_policy(client, post_policy)?));
+        Ok(self)
+    }
+
+    /// The tools.
+    #[must_use]
+    pub fn into_tools(self) -> Vec<Arc<dyn Tool>> {
+        self.tools
+    }
+}
