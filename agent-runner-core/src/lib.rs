@@ -5,10 +5,12 @@
 pub mod agent;
 pub mod artifact;
 pub mod directive;
+pub mod engine;
 pub mod event;
 pub mod id;
 pub mod limits;
 pub mod llm;
+pub mod machine;
 pub mod memory;
 pub mod message;
 pub mod project;

@@ -1,6 +1,6 @@
 //! Tools written as a typed function: arguments and output are Rust types.
 
-use std::{borrow::Cow, fmt, future::Future, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use async_trait::async_trait;
 use schemars::JsonSchema;

@@ -1,0 +1,177 @@
+//! Puts an engine together.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Engine, Inner, live::Hub, wait::WaitTool, worker::ActiveRuns};
+use crate::{
+    agent::ModelName,
+    id::{IdSource, SystemIds, WorkerId},
+    llm::{LlmProvider, ProviderRegistry},
+    store::Store,
+    time::{Clock, SystemClock},
+    tool::{RegisterToolError, Tool, ToolRegistry},
+};
+
+/// Bounds and intervals of an engine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineOptions {
+    /// The model of runs that name none.
+    pub default_model: ModelName,
+    /// Said in every run that uses the default model, when there is something to say.
+    pub default_model_notice: Option<String>,
+    /// Most runs in execution at once in this process. Default 64.
+    pub concurrency: usize,
+    /// How long a silent worker keeps its runs. Default 15 s.
+    pub lease_ttl: Duration,
+    /// How often a model call in progress says that it is. Default 15 s.
+    pub heartbeat_interval: Duration,
+    /// How often the store is asked for work without a hint. Default 500 ms.
+    pub poll_interval: Duration,
+    /// How long a canceled tool call that must not be repeated may take to end. Default 1 s.
+    pub cancel_grace: Duration,
+    /// The machine's name, for people.
+    pub host: String,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            default_model: ModelName::new("scripted", "demo"),
+            default_model_notice: None,
+            concurrency: 64,
+            lease_ttl: Duration::from_secs(15),
+            heartbeat_interval: Duration::from_secs(15),
+            poll_interval: Duration::from_millis(500),
+            cancel_grace: Duration::from_secs(1),
+            host: "localhost".to_owned(),
+        }
+    }
+}
+
+/// What keeps an engine from being built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A tool cannot be registered.
+    #[error(transparent)]
+    Tool(#[from] RegisterToolError),
+    /// A bound or interval makes no sense.
+    #[error("{0}")]
+    Option(&'static str),
+}
+
+/// Puts an engine together; see [`Engine::builder`].
+#[derive(Debug)]
+pub struct EngineBuilder {
+    store: Arc<dyn Store>,
+    providers: ProviderRegistry,
+    tools: Vec<Arc<dyn Tool>>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    options: EngineOptions,
+}
+
+impl EngineBuilder {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            providers: ProviderRegistry::default(),
+            tools: Vec::new(),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+            options: EngineOptions::default(),
+        }
+    }
+
+    /// Adds a provider.
+    #[must_use]
+    pub fn provider(mut self, provider: impl LlmProvider) -> Self {
+        self.providers.add(Arc::new(provider));
+        self
+    }
+
+    /// Adds a provider that is shared already.
+    #[must_use]
+    pub fn shared_provider(mut self, provider: Arc<dyn LlmProvider>) -> Self {
+        self.providers.add(provider);
+        self
+    }
+
+    /// Adds a tool.
+    #[must_use]
+    pub fn tool(mut self, tool: impl Tool) -> Self {
+        self.tools.push(Arc::new(tool));
+        self
+    }
+
+    /// Adds tools that are shared already.
+    #[must_use]
+    pub fn tools(mut self, tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
+        self.tools.extend(tools);
+        self
+    }
+
+    /// Sets the clock. Default: the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets where ids come from. Default: the machine's clock and random source.
+    #[must_use]
+    pub fn ids(mut self, ids: Arc<dyn IdSource>) -> Self {
+        self.ids = ids;
+        self
+    }
+
+    /// Sets bounds and intervals.
+    #[must_use]
+    pub fn options(mut self, options: EngineOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets the model of runs that name none.
+    #[must_use]
+    pub fn default_model(mut self, model: ModelName) -> Self {
+        self.options.default_model = model;
+        self
+    }
+
+    /// Builds it. Nothing runs until [`Engine::start`].
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn build(self) -> Result<Engine, BuildError> {
+        let options = &self.options;
+        if options.concurrency == 0 {
+            return Err(BuildError::Option("concurrency must be at least 1"));
+        }
+        if options.lease_ttl < Duration::from_millis(100) {
+            return Err(BuildError::Option("lease_ttl must be at least 100ms"));
+        }
+        if options.heartbeat_interval.is_zero() || options.poll_interval.is_zero() {
+            return Err(BuildError::Option("intervals must be longer than 0"));
+        }
+        let mut tools = ToolRegistry::default();
+        tools.add(Arc::new(WaitTool::new()))?;
+        for tool in self.tools {
+            tools.add(tool)?;
+        }
+        let worker = WorkerId::from_uuid(self.ids.next());
+        Ok(Engine {
+            inner: Arc::new(Inner {
+                store: self.store,
+                providers: self.providers,
+                tools,
+                clock: self.clock,
+                ids: self.ids,
+                options: self.options,
+                worker,
+                live: Hub::default(),
+                active: ActiveRuns::default(),
+            }),
+        })
+    }
+}

@@ -1,0 +1,495 @@
+//! What people ask of a run: pause, resume, cancel, messages, signals, resolutions. Each is one
+//! compare-and-set on the run's control number, so that it is atomic against the run's owner.
+
+use serde_json::Value;
+
+use super::{Engine, EngineError, EngineErrorKind, Inner, journal, new_run::Wrong};
+use crate::{
+    directive::{DirectiveMode, Resolution},
+    event::{Event, EventBody},
+    id::{RunId, StepKey},
+    limits,
+    message::{clean_text, clean_value},
+    run::{FailureReason, ParkReason, Run, RunError, RunStatus, RunTransition},
+    step::StepStatus,
+    store::{Batch, EventQuery, Expect, Order, Ready, SignalRow, StepRow, StoreErrorKind},
+};
+
+/// A message to a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NewMessage {
+    /// The sender's id; the same id again is the same message again.
+    pub id: Option<String>,
+    /// What to read.
+    pub text: String,
+    /// When.
+    pub mode: DirectiveMode,
+}
+
+/// What a decision on a run's present state comes to.
+enum Decision {
+    /// Nothing has to be written: it is so already.
+    Already,
+    /// Write this.
+    Write(Box<Batch>),
+}
+
+fn refuse<T>(run: &Run, what: &str) -> Result<T, EngineError> {
+    Err(EngineError::new(
+        EngineErrorKind::InvalidTransition,
+        format!("run {} is {} and cannot {what}", run.id, run.status),
+    ))
+}
+
+impl Engine {
+    /// Asks a run to end. Acknowledged at once; a run that a worker has ends when its worker has
+    /// stopped what it was doing. A run that is CANCELED already is no error.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidTransition` for a run that is COMPLETED or FAILED.
+    pub async fn cancel(&self, id: RunId, reason: Option<String>) -> Result<Run, EngineError> {
+        let inner = &self.inner;
+        let reason = reason.map(|mut reason| {
+            clean_text(&mut reason);
+            reason
+        });
+        for _ in 0..limits::CONTROL_RETRIES_MAX {
+            let run = inner.store.run(id).await?;
+            match run.status {
+                RunStatus::Canceled => return Ok(run),
+                RunStatus::Completed | RunStatus::Failed => return refuse(&run, "be canceled"),
+                RunStatus::Queued | RunStatus::Running => {}
+            }
+            if run.cancel_requested && run.owner.is_some() {
+                return Ok(run);
+            }
+            let batch = if run.owner.is_some() {
+                inner.cancel_request(&run, reason.clone())
+            } else {
+                inner.cancel_now(&run, reason.clone()).await?
+            };
+            if inner.write(&run, batch).await? {
+                return Ok(inner.store.run(id).await?);
+            }
+        }
+        Err(busy(id))
+    }
+
+    /// Asks a run to stand still at its next step boundary. Its status does not change.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidTransition` for a run that ended or is being canceled.
+    pub async fn pause(&self, id: RunId) -> Result<Run, EngineError> {
+        self.decide(id, |inner, run| {
+            if run.status.is_terminal() || run.cancel_requested {
+                return refuse(run, "be paused");
+            }
+            if run.pause_requested {
+                return Ok(Decision::Already);
+            }
+            let mut batch = inner.command(run);
+            inner.push(&mut batch, EventBody::RunPauseRequested {});
+            batch.patch.pause_requested = Some(true);
+            if run.owner.is_none() {
+                inner.push(&mut batch, EventBody::RunPaused {});
+                batch.ready = Ready::Never;
+            }
+            Ok(Decision::Write(Box::new(batch)))
+        })
+        .await
+    }
+
+    /// Lets a paused run go on; a run parked as poison gets another chance.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidTransition` for a run that ended.
+    pub async fn resume(&self, id: RunId) -> Result<Run, EngineError> {
+        self.decide(id, |inner, run| {
+            if run.status.is_terminal() {
+                return refuse(run, "be resumed");
+            }
+            let poison = run.park.as_ref().is_some_and(|park| park.reason == ParkReason::Poison);
+            if !run.pause_requested && !poison {
+                return Ok(Decision::Already);
+            }
+            let mut batch = inner.command(run);
+            inner.push(&mut batch, EventBody::RunResumed {});
+            batch.patch.pause_requested = Some(false);
+            if run.owner.is_none() && !run.cancel_requested {
+                inner.unpark_after_pause(run, &mut batch);
+            }
+            Ok(Decision::Write(Box::new(batch)))
+        })
+        .await
+    }
+
+    /// Sends a message that the agent reads with its next model call, or at once. The event that
+    /// recorded it, and whether it is new.
+    ///
+    /// # Errors
+    /// `NotFound`; `Validation`; `InvalidTransition` for a run that ended or is being canceled.
+    pub async fn send_message(
+        &self,
+        id: RunId,
+        message: NewMessage,
+    ) -> Result<(Event, bool), EngineError> {
+        let mut wrong = Wrong::default();
+        if message.text.trim().is_empty() {
+            wrong.add("/text", "say something");
+        } else if message.text.len() > limits::TEXT_BYTES_MAX {
+            wrong.add("/text", format!("longer than {} bytes", limits::TEXT_BYTES_MAX));
+        }
+        check_id(message.id.as_deref(), &mut wrong);
+        wrong.into_result()?;
+        let message_id = self.inbox_id(message.id);
+        let mut text = message.text;
+        clean_text(&mut text);
+        let body =
+            EventBody::DirectiveReceived { id: message_id.clone(), text, mode: message.mode };
+        self.deliver(id, message_id, String::new(), body).await
+    }
+
+    /// Tells a run that something happened. Kept until the run waits for it. The event that
+    /// recorded it, and whether it is new.
+    ///
+    /// # Errors
+    /// `NotFound`; `Validation`; `InvalidTransition` for a run that ended or is being canceled.
+    pub async fn signal(
+        &self,
+        id: RunId,
+        name: &str,
+        mut payload: Value,
+        signal_id: Option<String>,
+    ) -> Result<(Event, bool), EngineError> {
+        let mut wrong = Wrong::default();
+        if name.is_empty() || name.len() > 200 || name.chars().any(char::is_control) {
+            wrong.add("/name", "use 1 to 200 printable characters");
+        }
+        if payload.to_string().len() > limits::TEXT_BYTES_MAX {
+            wrong.add("/payload", format!("larger than {} bytes", limits::TEXT_BYTES_MAX));
+        }
+        check_id(signal_id.as_deref(), &mut wrong);
+        wrong.into_result()?;
+        clean_value(&mut payload);
+        let signal_id = self.inbox_id(signal_id);
+        let body = EventBody::SignalReceived {
+            id: signal_id.clone(),
+            name: name.to_owned(),
+            data: payload,
+        };
+        self.deliver(id, signal_id, name.to_owned(), body).await
+    }
+
+    fn inbox_id(&self, given: Option<String>) -> String {
+        given.unwrap_or_else(|| self.inner.ids.next().to_string())
+    }
+
+    async fn deliver(
+        &self,
+        id: RunId,
+        inbox_id: String,
+        name: String,
+        body: EventBody,
+    ) -> Result<(Event, bool), EngineError> {
+        let inner = &self.inner;
+        for _ in 0..limits::CONTROL_RETRIES_MAX {
+            let run = inner.store.run(id).await?;
+            if let Some(event) = self.delivered(id, body.kind(), &inbox_id).await? {
+                return Ok((event, false));
+            }
+            if run.status.is_terminal() || run.cancel_requested {
+                return refuse(&run, "take messages");
+            }
+            let mut batch = inner.command(&run);
+            inner.push(&mut batch, body.clone());
+            batch.signals.push(SignalRow { id: inbox_id.clone(), name: name.clone(), event: 0 });
+            let waits = run.park.as_ref().is_some_and(|park| {
+                matches!(park.reason, ParkReason::Signal | ParkReason::Timer | ParkReason::Ask)
+            });
+            if waits && !run.pause_requested && run.owner.is_none() {
+                batch.patch.park = Some(None);
+                batch.ready = Ready::At(inner.clock.now());
+            }
+            if inner.write(&run, batch).await? {
+                return match self.delivered(id, body.kind(), &inbox_id).await? {
+                    Some(event) => Ok((event, true)),
+                    None => Err(busy(id)),
+                };
+            }
+        }
+        Err(busy(id))
+    }
+
+    /// The event of an inbox id that was accepted before.
+    async fn delivered(
+        &self,
+        run: RunId,
+        kind: &str,
+        inbox_id: &str,
+    ) -> Result<Option<Event>, EngineError> {
+        let mut query = EventQuery::after(0);
+        query.kinds = vec![kind.to_owned()];
+        query.order = Order::Descending;
+        loop {
+            let page = self.inner.store.events(run, &query).await?;
+            let full = page.len() >= query.limit;
+            for event in page {
+                query.after = event.seq;
+                let event = journal::whole(&*self.inner.store, event).await?;
+                if event.payload.get("id").and_then(Value::as_str) == Some(inbox_id) {
+                    return Ok(Some(event));
+                }
+            }
+            if !full {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Says what became of a step whose outcome is unknown.
+    ///
+    /// # Errors
+    /// `NotFound` for the run or step; `InvalidTransition` for a step that nobody asked about.
+    pub async fn resolve(
+        &self,
+        id: RunId,
+        step: &StepKey,
+        mut resolution: Resolution,
+    ) -> Result<Run, EngineError> {
+        if let Resolution::Succeeded { output } = &mut resolution {
+            clean_value(output);
+        }
+        for _ in 0..limits::CONTROL_RETRIES_MAX {
+            let run = self.inner.store.run(id).await?;
+            if run.status.is_terminal() || run.cancel_requested {
+                return refuse(&run, "have a step resolved");
+            }
+            self.check_asked(id, step).await?;
+            let inner = &self.inner;
+            let mut batch = inner.command(&run);
+            let body =
+                EventBody::StepResolved { step: step.clone(), resolution: resolution.clone() };
+            inner.push(&mut batch, body);
+            let asks = run.park.as_ref().is_some_and(|park| park.reason == ParkReason::Ask);
+            if asks {
+                batch.patch.park = Some(None);
+                if !run.pause_requested {
+                    batch.ready = Ready::At(inner.clock.now());
+                }
+            }
+            if inner.write(&run, batch).await? {
+                return Ok(inner.store.run(id).await?);
+            }
+        }
+        Err(busy(id))
+    }
+
+    async fn check_asked(&self, id: RunId, step: &StepKey) -> Result<(), EngineError> {
+        let mut query = EventQuery::after(0);
+        query.step = Some(step.clone());
+        query.order = Order::Descending;
+        let events = self.inner.store.events(id, &query).await?;
+        if events.is_empty() {
+            return Err(EngineError::new(
+                EngineErrorKind::NotFound,
+                format!("run {id} has no step {step}"),
+            ));
+        }
+        let last = events.iter().find(|event| event.kind.starts_with("step."));
+        if last.is_some_and(|event| event.kind == "step.unknown") {
+            return Ok(());
+        }
+        Err(EngineError::new(
+            EngineErrorKind::InvalidTransition,
+            format!("the outcome of step {step} is not in question"),
+        ))
+    }
+
+    /// Deletes a run that ended, with all that belongs to it.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` for a run that has not ended.
+    pub async fn delete_run(&self, id: RunId) -> Result<(), EngineError> {
+        Ok(self.inner.store.delete(id).await?)
+    }
+
+    async fn decide(
+        &self,
+        id: RunId,
+        decision: impl Fn(&Inner, &Run) -> Result<Decision, EngineError> + Send + Sync,
+    ) -> Result<Run, EngineError> {
+        for _ in 0..limits::CONTROL_RETRIES_MAX {
+            let run = self.inner.store.run(id).await?;
+            let batch = match decision(&self.inner, &run)? {
+                Decision::Already => return Ok(run),
+                Decision::Write(batch) => *batch,
+            };
+            if self.inner.write(&run, batch).await? {
+                return Ok(self.inner.store.run(id).await?);
+            }
+        }
+        Err(busy(id))
+    }
+}
+
+fn check_id(id: Option<&str>, wrong: &mut Wrong) {
+    if id.is_some_and(|id| id.is_empty() || id.len() > 255) {
+        wrong.add("/id", "must have 1 to 255 bytes");
+    }
+}
+
+fn busy(id: RunId) -> EngineError {
+    EngineError::new(
+        EngineErrorKind::Busy,
+        format!("run {id} changed too often in the meantime; try again"),
+    )
+}
+
+impl Inner {
+    /// A batch of somebody who owns nothing.
+    fn command(&self, run: &Run) -> Batch {
+        let mut batch = Batch::new(run.id, Expect::Control(run.control));
+        batch.patch.bump_control = true;
+        batch
+    }
+
+    pub(super) fn push(&self, batch: &mut Batch, body: EventBody) {
+        journal::push(batch, body, self.clock.now());
+    }
+
+    /// Writes a command; `false` when the run's control state moved and the caller has to decide
+    /// anew.
+    async fn write(&self, run: &Run, batch: Batch) -> Result<bool, EngineError> {
+        match self.store.append(batch).await {
+            Ok(_) => {
+                self.active.poke(run.id);
+                Ok(true)
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    StoreErrorKind::ControlChanged | StoreErrorKind::Duplicate
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn cancel_request(&self, run: &Run, reason: Option<String>) -> Batch {
+        let mut batch = self.command(run);
+        self.push(&mut batch, EventBody::RunCancelRequested { reason: reason.clone() });
+        batch.patch.cancel_requested = true;
+        batch.patch.cancel_reason = reason;
+        batch
+    }
+
+    /// Ends a run that nobody owns, steps included, in one transaction.
+    async fn cancel_now(&self, run: &Run, reason: Option<String>) -> Result<Batch, EngineError> {
+        let mut batch = self.command(run);
+        if !run.cancel_requested {
+            self.push(&mut batch, EventBody::RunCancelRequested { reason: reason.clone() });
+            batch.patch.cancel_requested = true;
+            batch.patch.cancel_reason = reason.clone();
+        }
+        self.end_open_steps(run, &mut batch).await?;
+        let reason = run.cancel_reason.clone().or(reason);
+        self.push(&mut batch, EventBody::RunCanceled { reason });
+        self.end(run, RunTransition::Cancel, &mut batch)?;
+        Ok(batch)
+    }
+
+    async fn end_open_steps(&self, run: &Run, batch: &mut Batch) -> Result<(), EngineError> {
+        for step in self.store.steps(run.id).await? {
+            if step.status.is_terminal() {
+                continue;
+            }
+            let done = batch.events.len();
+            self.push(batch, EventBody::StepCanceled { step: step.key.clone(), partial: None });
+            batch.steps.push(StepRow {
+                key: step.key,
+                kind: step.kind,
+                name: step.name,
+                policy: step.policy,
+                status: StepStatus::Canceled,
+                attempts: step.attempts,
+                error: None,
+                started: None,
+                done: Some(done),
+                started_at: step.started_at,
+                finished_at: Some(self.clock.now()),
+            });
+        }
+        Ok(())
+    }
+
+    /// The row's side of a terminal event.
+    pub(super) fn end(
+        &self,
+        run: &Run,
+        transition: RunTransition,
+        batch: &mut Batch,
+    ) -> Result<(), EngineError> {
+        let status = run.status.apply(transition).map_err(|error| {
+            EngineError::new(EngineErrorKind::InvalidTransition, error.to_string())
+        })?;
+        batch.patch.status = Some(status);
+        batch.patch.finished_at = Some(self.clock.now());
+        batch.patch.park = Some(None);
+        batch.patch.release = true;
+        batch.patch.bump_control = true;
+        batch.ready = Ready::Never;
+        Ok(())
+    }
+
+    /// What a run does when nobody holds it back any more.
+    fn unpark_after_pause(&self, run: &Run, batch: &mut Batch) {
+        let now = self.clock.now();
+        match run.park.as_ref().map(|park| (park.reason, park.wake_at)) {
+            Some((ParkReason::Ask, _)) => {}
+            Some((ParkReason::Signal | ParkReason::Timer | ParkReason::Retry, wake_at)) => {
+                // A signal may have come during the pause: look again now.
+                batch.patch.park = Some(None);
+                batch.ready = Ready::At(match (run.park.as_ref().map(|p| p.reason), wake_at) {
+                    (Some(ParkReason::Retry), Some(at)) => at,
+                    _ => now,
+                });
+            }
+            Some((ParkReason::Paused | ParkReason::Poison, _)) => {
+                batch.patch.park = Some(None);
+                batch.patch.recoveries = Some(0);
+                batch.ready = Ready::At(now);
+            }
+            None => batch.ready = Ready::At(now),
+        }
+    }
+
+    /// Ends an ownerless run whose cancellation was asked for while its owner was dying.
+    pub(super) async fn finish_canceled(&self, id: RunId) -> Result<(), EngineError> {
+        let run = self.store.run(id).await?;
+        if run.status.is_terminal() || run.owner.is_some() || !run.cancel_requested {
+            return Ok(());
+        }
+        let batch = self.cancel_now(&run, None).await?;
+        self.write(&run, batch).await.map(drop)
+    }
+
+    /// Ends an ownerless run whose time is up.
+    pub(super) async fn finish_overdue(&self, id: RunId) -> Result<(), EngineError> {
+        let run = self.store.run(id).await?;
+        if run.status.is_terminal() || run.owner.is_some() {
+            return Ok(());
+        }
+        let mut batch = self.command(&run);
+        self.end_open_steps(&run, &mut batch).await?;
+        let error = RunError {
+            reason: FailureReason::Deadline,
+            message: "the run's time is up; give it a longer timeout".to_owned(),
+        };
+        batch.patch.error = Some(error.clone());
+        self.push(&mut batch, EventBody::RunFailed { error });
+        self.end(&run, RunTransition::Fail, &mut batch)?;
+        self.write(&run, batch).await.map(drop)
+    }
+}

@@ -1,0 +1,412 @@
+//! Drives one claimed run: the loop of "what next, do it, record it, again".
+//!
+//! The driver applies its own events to the state as it issues them and writes them behind, in
+//! order. What leaves the process waits for the write: a tool with an effect starts only after the
+//! decision that led to it is durable, and the run ends only with a write of its own.
+
+mod begin;
+mod commit;
+mod ending;
+mod model;
+mod outcome;
+mod tool;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
+
+use self::{
+    commit::{Outbox, Sent},
+    ending::Rest,
+    model::Progress,
+    outcome::Outcome,
+};
+use super::{EngineError, Inner, journal, live::Topic, worker::Signalled};
+use crate::{
+    directive::DirectiveMode,
+    event::{EventBody, LlmPhase},
+    id::StepKey,
+    limits,
+    machine::{MachineCommand, RunState},
+    run::{Run, RunStatus},
+    schema::Schema,
+    step::EffectPolicy,
+    store::StoreErrorKind,
+    time,
+};
+
+/// Events not written yet that a run may gather before it begins nothing new.
+const OUTBOX_MAX: usize = 256;
+
+/// Why a driver stops without having ended or parked its run.
+#[derive(Debug)]
+enum Stop {
+    /// The run belongs to somebody else, or ended.
+    Fenced,
+    /// Something is broken.
+    Broken(EngineError),
+}
+
+impl From<EngineError> for Stop {
+    fn from(error: EngineError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// A step that this process performs now.
+#[derive(Debug)]
+struct Active {
+    policy: EffectPolicy,
+    attempt: u32,
+    since: Timestamp,
+    cancel: CancellationToken,
+    /// For model calls.
+    progress: Option<Arc<Progress>>,
+    /// Pieces received at the last heartbeat.
+    pieces_told: u64,
+}
+
+pub(super) struct Driver {
+    inner: Arc<Inner>,
+    run: Run,
+    signalled: Arc<Signalled>,
+    abort: CancellationToken,
+    topic: Arc<Topic>,
+    output_schema: Option<Arc<Schema>>,
+    state: RunState,
+    /// Number of the last event that is in the store and in `state`.
+    known_seq: u64,
+    control: u64,
+    pause: bool,
+    cancel: bool,
+    /// The control state may have moved.
+    look: bool,
+    outbox: Outbox,
+    appending: Option<BoxFuture<'static, Sent>>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    active: HashMap<StepKey, Active>,
+    heartbeat: Option<BoxFuture<'static, ()>>,
+    deadline: Option<BoxFuture<'static, ()>>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        run: Run,
+        signalled: Arc<Signalled>,
+        abort: CancellationToken,
+    ) -> Self {
+        let topic = inner.live.topic(run.id);
+        let deadline =
+            run.deadline_at.map(|at| inner.clock.sleep(time::until(inner.clock.now(), at)));
+        // Checked when the run was accepted.
+        let output_schema = run
+            .spec
+            .agent
+            .output_schema
+            .as_ref()
+            .and_then(|schema| Schema::compile(schema).ok())
+            .map(Arc::new);
+        Self {
+            topic,
+            output_schema,
+            state: RunState::default(),
+            known_seq: 0,
+            control: run.control,
+            pause: run.pause_requested,
+            cancel: run.cancel_requested,
+            look: false,
+            outbox: Outbox::default(),
+            appending: None,
+            in_flight: FuturesUnordered::new(),
+            active: HashMap::new(),
+            heartbeat: None,
+            deadline,
+            inner,
+            run,
+            signalled,
+            abort,
+        }
+    }
+
+    /// Drives the run until it ends, parks, or is no longer this worker's. `lost` completes when
+    /// the worker may not trust its lease any more.
+    pub(super) async fn drive(mut self, lost: impl Future<Output = ()> + Send) {
+        let span = info_span!("run", run.id = %self.run.id, run.epoch = self.run.epoch);
+        async {
+            tokio::pin!(lost);
+            let abort = self.abort.clone();
+            let end = tokio::select! {
+                end = self.work() => Some(end),
+                () = &mut lost => {
+                    warn!("the lease ran out; the run is left to others");
+                    return;
+                }
+                () = abort.cancelled() => None,
+            };
+            match end {
+                Some(Ok(())) => {}
+                Some(Err(Stop::Fenced)) => info!("the run belongs to another worker now"),
+                Some(Err(Stop::Broken(problem))) => {
+                    error!(error = %problem, source = ?std::error::Error::source(&problem), "the run cannot go on here");
+                    super::worker::give_back(&self.inner, self.run.id, self.run.epoch).await;
+                }
+                None => tokio::select! {
+                    () = self.hand_over() => {}
+                    () = &mut lost => {}
+                },
+            }
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn work(&mut self) -> Result<(), Stop> {
+        self.load().await?;
+        if self.run.recoveries > limits::RECOVERIES_MAX {
+            return self.park_as_poison().await;
+        }
+        loop {
+            if self.cancel {
+                return self.end_canceled().await;
+            }
+            if self.past_deadline() {
+                return self.end_overdue().await;
+            }
+            self.advance()?;
+            if self.active.is_empty() {
+                let rest = self.rest();
+                if self.come_to_rest(rest).await? {
+                    return Ok(());
+                }
+                continue;
+            }
+            self.flush();
+            self.wait().await?;
+        }
+    }
+
+    /// Folds the journal and takes the run.
+    async fn load(&mut self) -> Result<(), Stop> {
+        let store = Arc::clone(&self.inner.store);
+        self.known_seq = journal::fold(&*store, self.run.id, &mut self.state, 0).await?;
+        if self.known_seq > self.run.last_seq {
+            // Somebody wrote between claim and load: flags may have moved too.
+            self.look = true;
+        }
+        let first = self.run.status == RunStatus::Queued;
+        self.emit(EventBody::RunClaimed {
+            worker: self.inner.worker,
+            epoch: self.run.epoch,
+            recovered: self.run.recoveries > 0,
+        })?;
+        if first {
+            self.outbox.patch.status = Some(RunStatus::Running);
+            self.outbox.patch.started_at = Some(self.inner.clock.now());
+        }
+        debug!(events = self.known_seq, "run loaded");
+        Ok(())
+    }
+
+    /// Applies an event of our own and queues it for the journal.
+    fn emit(&mut self, body: EventBody) -> Result<(), Stop> {
+        self.state.apply(0, &body).map_err(|problem| {
+            Stop::Broken(EngineError::new(
+                super::EngineErrorKind::Internal,
+                format!("the engine wanted to write `{}`: {problem}", body.kind()),
+            ))
+        })?;
+        match &body {
+            EventBody::LlmCompleted { .. } => {
+                self.outbox.patch.usage = Some(self.state.usage());
+            }
+            EventBody::StepSucceeded { .. } if self.run.recoveries > 0 => {
+                self.run.recoveries = 0;
+                self.outbox.patch.recoveries = Some(0);
+            }
+            _ => {}
+        }
+        self.outbox.push(body, self.inner.clock.now());
+        Ok(())
+    }
+
+    /// Begins what can begin.
+    fn advance(&mut self) -> Result<(), Stop> {
+        // A pure step may end in the same breath, so that others can begin: look again.
+        loop {
+            if self.pause || self.inner.active.is_draining() || self.outbox.len() > OUTBOX_MAX {
+                return Ok(());
+            }
+            let mut begun = false;
+            for command in self.state.next() {
+                begun |= match command {
+                    MachineCommand::CallModel { step } if !self.active.contains_key(&step) => {
+                        self.begin_model(&step)?
+                    }
+                    MachineCommand::CallTool { step, call } if !self.active.contains_key(&step) => {
+                        if self.active.len() >= limits::TOOL_CALLS_IN_FLIGHT {
+                            break;
+                        }
+                        self.begin_tool(&step, &call)?
+                    }
+                    MachineCommand::CallModel { .. }
+                    | MachineCommand::CallTool { .. }
+                    | MachineCommand::Complete { .. }
+                    | MachineCommand::Fail { .. } => false,
+                };
+            }
+            if !begun {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for whatever comes next and takes it in.
+    async fn wait(&mut self) -> Result<(), Stop> {
+        if self.look && self.appending.is_none() {
+            return self.sync().await;
+        }
+        let models = self.active.values().any(|active| active.progress.is_some());
+        if !models {
+            self.heartbeat = None;
+        } else if self.heartbeat.is_none() {
+            self.heartbeat = Some(self.inner.clock.sleep(self.inner.options.heartbeat_interval));
+        }
+        let signalled = Arc::clone(&self.signalled);
+        tokio::select! {
+            sent = optional(&mut self.appending) => {
+                self.appending = None;
+                self.acknowledge(sent).await
+            }
+            Some(outcome) = self.in_flight.next() => self.take(outcome),
+            () = signalled.poked.notified() => {
+                self.look = true;
+                Ok(())
+            }
+            () = optional(&mut self.heartbeat) => {
+                self.heartbeat = None;
+                self.tell_heartbeats()
+            }
+            // The loop looks at the clock.
+            () = optional(&mut self.deadline) => {
+                self.deadline = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn past_deadline(&self) -> bool {
+        self.run.deadline_at.is_some_and(|at| at <= self.inner.clock.now())
+    }
+
+    fn tell_heartbeats(&mut self) -> Result<(), Stop> {
+        let now = self.inner.clock.now();
+        let mut beats = Vec::new();
+        for (step, active) in &mut self.active {
+            let Some(progress) = &active.progress else { continue };
+            let (pieces, phase) = progress.read();
+            beats.push(EventBody::LlmHeartbeat {
+                step: step.clone(),
+                elapsed_ms: millis(time::until(active.since, now)),
+                phase,
+                tokens: pieces,
+                stalled: pieces == active.pieces_told && phase != LlmPhase::Waiting
+                    || phase == LlmPhase::Waiting,
+            });
+            active.pieces_told = pieces;
+        }
+        beats.into_iter().try_for_each(|beat| self.emit(beat))
+    }
+
+    /// Reads what others wrote. Only while nothing of our own is on its way.
+    async fn sync(&mut self) -> Result<(), Stop> {
+        debug_assert!(self.appending.is_none(), "own events would be taken for others'");
+        self.look = false;
+        let run = match self.inner.store.run(self.run.id).await {
+            Ok(run) => run,
+            Err(problem) if problem.kind() == StoreErrorKind::NotFound => return Err(Stop::Fenced),
+            Err(problem) => {
+                warn!(error = %problem, "the store does not answer");
+                self.look = true;
+                self.inner.clock.sleep(Duration::from_millis(100)).await;
+                return Ok(());
+            }
+        };
+        if run.owner != Some(self.inner.worker) || run.epoch != self.run.epoch {
+            return Err(Stop::Fenced);
+        }
+        if run.last_seq > self.known_seq {
+            self.read_foreign(run.last_seq).await?;
+        }
+        self.note_control(run.control, run.pause_requested, run.cancel_requested);
+        Ok(())
+    }
+
+    fn note_control(&mut self, control: u64, pause: bool, cancel: bool) {
+        self.control = control;
+        self.pause = pause;
+        self.cancel = cancel;
+        self.signalled.control.store(control, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Takes in others' events up to that number.
+    async fn read_foreign(&mut self, upto: u64) -> Result<(), Stop> {
+        let store = Arc::clone(&self.inner.store);
+        while self.known_seq < upto {
+            let mut query = crate::store::EventQuery::after(self.known_seq);
+            query.limit = usize::try_from(upto - self.known_seq)
+                .unwrap_or(limits::EVENT_PAGE)
+                .min(limits::EVENT_PAGE);
+            let page = store.events(self.run.id, &query).await.map_err(EngineError::from)?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for event in page {
+                self.known_seq = event.seq;
+                let event = journal::whole(&*store, event).await?;
+                journal::apply(&mut self.state, &event)?;
+                if let Ok(Some(EventBody::DirectiveReceived {
+                    mode: DirectiveMode::Interrupt,
+                    ..
+                })) = EventBody::from_event(&event)
+                {
+                    self.interrupt_models();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn interrupt_models(&self) {
+        for active in self.active.values().filter(|active| active.progress.is_some()) {
+            active.cancel.cancel();
+        }
+    }
+
+    fn rest(&self) -> Rest {
+        if self.pause {
+            return Rest::Pause;
+        }
+        match self.state.next().into_iter().next() {
+            Some(MachineCommand::Complete { output }) => Rest::Complete(output),
+            Some(MachineCommand::Fail { error }) => Rest::Fail(error),
+            _ if self.inner.active.is_draining() => Rest::Release,
+            _ => self.waiting(),
+        }
+    }
+}
+
+/// Waits for an optional future; for ever when there is none.
+async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,393 @@
+//! Begins steps: new ones, tries again, and those that an earlier worker left behind.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{
+    Active, Driver, Outcome, Stop,
+    model::{ModelCall, Progress},
+    tool::ToolInvocation,
+};
+use crate::{
+    agent::ToolMode,
+    directive::Resolution,
+    engine::{journal, wait::WAIT_TOOL},
+    event::EventBody,
+    id::StepKey,
+    llm::{CallCx, LlmProvider, ToolSpec},
+    machine::{
+        StepState,
+        agent::{CONFIGURATION, RequestRules, build_request},
+    },
+    message::ToolCall,
+    step::{EffectPolicy, StepError, StepKind, StepStatus},
+    time,
+    tool::{Tool, ToolCx, ToolErrorKind},
+};
+
+impl Driver {
+    /// Asks the model, under this key; whether anything happened.
+    pub(super) fn begin_model(&mut self, step: &StepKey) -> Result<bool, Stop> {
+        let earlier = self.state.step(step);
+        let attempt = earlier.map_or(0, |earlier| earlier.attempts) + 1;
+        let reason = earlier.map(|earlier| match &earlier.error {
+            Some(error) if earlier.retrying => error.message.clone(),
+            _ => "the worker that asked was lost".to_owned(),
+        });
+        let model = self.run.spec.agent.model.clone();
+        if let Some(reason) = reason {
+            self.emit(EventBody::LlmAttemptRestarted { step: step.clone(), attempt, reason })?;
+        }
+        self.emit(EventBody::StepStarted {
+            step: step.clone(),
+            step_kind: StepKind::Model,
+            name: model.to_string(),
+            policy: EffectPolicy::Idempotent,
+            attempt,
+        })?;
+        let Some(provider) = self.inner.providers.get(model.provider()).cloned() else {
+            let message = format!(
+                "this program has no provider `{}`; configure it, or start the run anew with another model",
+                model.provider()
+            );
+            let error = StepError { code: CONFIGURATION.to_owned(), message };
+            self.emit(EventBody::StepFailed { step: step.clone(), error })?;
+            return Ok(true);
+        };
+        let (specs, mode) = self.offer(&*provider);
+        self.emit(EventBody::LlmStarted {
+            step: step.clone(),
+            attempt,
+            model: model.clone(),
+            tool_mode: mode,
+            directives_upto: self.state.machine().unread_upto(),
+        })?;
+        let rules = RequestRules {
+            spec: &self.run.spec,
+            tools: &specs,
+            mode,
+            capabilities: provider.capabilities(model.model()),
+        };
+        let request = build_request(self.state.machine().conversation(), &rules);
+        let cancel = CancellationToken::new();
+        let progress = Arc::new(Progress::default());
+        let call = ModelCall {
+            inner: Arc::clone(&self.inner),
+            provider,
+            request,
+            cx: CallCx {
+                cancel: cancel.clone(),
+                timeout: None,
+                attempt,
+                idempotency_key: journal::idempotency_key(self.run.id, step),
+            },
+            step: step.clone(),
+            topic: Arc::clone(&self.topic),
+            progress: Arc::clone(&progress),
+        };
+        let has_tools = !specs.is_empty();
+        let key = step.clone();
+        let task = stoppable(step.clone(), cancel.clone(), async move {
+            let (result, elapsed) = call.perform().await;
+            Outcome::Model { step: key, result, elapsed, mode, has_tools }
+        });
+        self.enter(step, EffectPolicy::Idempotent, attempt, cancel, Some(progress));
+        self.in_flight.push(task);
+        Ok(true)
+    }
+
+    /// The tools that the model is offered, and how.
+    fn offer(&self, provider: &dyn LlmProvider) -> (Vec<ToolSpec>, ToolMode) {
+        let agent = &self.run.spec.agent;
+        let specs = agent
+            .tools
+            .iter()
+            .filter_map(|name| {
+                let tool = self.inner.tools.get(name);
+                if tool.is_none() {
+                    warn!(tool = %name, "the run may use a tool that this program does not have");
+                }
+                tool.map(|tool| tool.info().spec.clone())
+            })
+            .collect();
+        let capabilities = provider.capabilities(agent.model.model());
+        (specs, RequestRules::resolve(agent.tool_mode, &capabilities))
+    }
+
+    fn enter(
+        &mut self,
+        step: &StepKey,
+        policy: EffectPolicy,
+        attempt: u32,
+        cancel: CancellationToken,
+        progress: Option<Arc<Progress>>,
+    ) {
+        let since = self.inner.clock.now();
+        let active = Active { policy, attempt, since, cancel, progress, pieces_told: 0 };
+        self.active.insert(step.clone(), active);
+    }
+
+    /// Runs a tool, or answers the call without running it; whether anything happened.
+    pub(super) fn begin_tool(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
+        match self.state.step(step).cloned() {
+            None => self.begin_new_tool(step, call),
+            Some(state) if state.status != StepStatus::Started => Ok(false),
+            Some(state) if state.kind == StepKind::Wait => self.look_at_wait(step, call, &state),
+            Some(state) if state.retrying => self.run_tool(step, call, state.attempts + 1),
+            Some(state) => self.recover_tool(step, call, &state),
+        }
+    }
+
+    fn begin_new_tool(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
+        let allowed = self.run.spec.agent.tools.contains(&call.name);
+        let Some(registered) = self.inner.tools.registered(&call.name).filter(|_| allowed) else {
+            let text = format!(
+                "There is no tool `{}`. The tools are: {}.",
+                call.name.chars().take(100).collect::<String>(),
+                self.run.spec.agent.tools.join(", ")
+            );
+            return self.refuse(step, call, ToolErrorKind::UnknownTool, text);
+        };
+        if let Err(violations) = registered.schema.check(&call.arguments) {
+            let text = format!(
+                "The arguments do not fit the tool's schema; nothing was run.\n{}",
+                violations.join("\n")
+            );
+            return self.refuse(step, call, ToolErrorKind::InvalidArgs, text);
+        }
+        if call.name == WAIT_TOOL {
+            return self.begin_wait(step, call);
+        }
+        self.run_tool(step, call, 1)
+    }
+
+    /// Answers a call that never runs.
+    fn refuse(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        kind: ToolErrorKind,
+        for_model: String,
+    ) -> Result<bool, Stop> {
+        self.tell_tool_started(step, call, StepKind::Tool, EffectPolicy::Pure, 1)?;
+        self.fail_tool(step, call, kind, for_model)?;
+        Ok(true)
+    }
+
+    fn tell_tool_started(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        step_kind: StepKind,
+        policy: EffectPolicy,
+        attempt: u32,
+    ) -> Result<(), Stop> {
+        self.emit(EventBody::StepStarted {
+            step: step.clone(),
+            step_kind,
+            name: call.name.clone(),
+            policy,
+            attempt,
+        })?;
+        self.emit(EventBody::ToolStarted {
+            step: step.clone(),
+            call_id: call.id.clone(),
+            tool: call.name.clone(),
+            arguments: call.arguments.clone(),
+            attempt,
+        })
+    }
+
+    /// Begins an attempt of a tool.
+    fn run_tool(&mut self, step: &StepKey, call: &ToolCall, attempt: u32) -> Result<bool, Stop> {
+        let Some(tool) = self.inner.tools.get(&call.name).cloned() else {
+            let text = format!("The tool `{}` is not available any more.", call.name);
+            self.fail_tool(step, call, ToolErrorKind::UnknownTool, text)?;
+            return Ok(true);
+        };
+        let policy = tool.info().policy;
+        self.tell_tool_started(step, call, StepKind::Tool, policy, attempt)?;
+        let (invocation, cancel) = self.invocation(step, call, tool, attempt);
+        let key = step.clone();
+        let called = call.clone();
+        let perform = async move {
+            let (result, elapsed) = invocation.perform().await;
+            Outcome::Tool { step: key, call: called, result, elapsed }
+        };
+        // A call that must not be repeated is not dropped: it sees the token itself.
+        let task: BoxFuture<'static, Outcome> = if policy.repeatable() {
+            stoppable(step.clone(), cancel.clone(), perform)
+        } else {
+            Box::pin(perform)
+        };
+        self.enter(step, policy, attempt, cancel, None);
+        if policy == EffectPolicy::Pure {
+            self.in_flight.push(task);
+        } else {
+            self.outbox.then.push(task);
+        }
+        Ok(true)
+    }
+
+    fn invocation(
+        &self,
+        step: &StepKey,
+        call: &ToolCall,
+        tool: Arc<dyn Tool>,
+        attempt: u32,
+    ) -> (ToolInvocation, CancellationToken) {
+        let cancel = CancellationToken::new();
+        let cx = ToolCx {
+            run_id: self.run.id,
+            project_id: self.run.project_id,
+            step: step.clone(),
+            attempt,
+            idempotency_key: journal::idempotency_key(self.run.id, step),
+            cancel: cancel.clone(),
+        };
+        let inner = Arc::clone(&self.inner);
+        (ToolInvocation { inner, tool, arguments: call.arguments.clone(), cx }, cancel)
+    }
+
+    /// Decides about a call that an earlier worker began and did not record.
+    fn recover_tool(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        state: &StepState,
+    ) -> Result<bool, Stop> {
+        if let Some(resolution) = &state.resolution {
+            return self.follow(step, call, state, resolution);
+        }
+        if state.unknown {
+            return Ok(false);
+        }
+        let lost = "the worker was lost during the call";
+        match state.policy {
+            EffectPolicy::Pure | EffectPolicy::Idempotent => {
+                self.run_tool(step, call, state.attempts + 1)
+            }
+            EffectPolicy::AtMostOnce | EffectPolicy::Ask | EffectPolicy::Reconcile => {
+                self.lose_track(step, call, state.policy, state.attempts, lost)?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Does what a person said about a call whose outcome was unknown.
+    fn follow(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        state: &StepState,
+        resolution: &Resolution,
+    ) -> Result<bool, Stop> {
+        match resolution {
+            Resolution::Retry => return self.run_tool(step, call, state.attempts + 1),
+            Resolution::Succeeded { output } => self.succeed_tool(step, call, output.clone(), 0)?,
+            Resolution::Failed { message } => {
+                let text = message.clone().unwrap_or_else(|| {
+                    "A person found that the call did not take effect.".to_owned()
+                });
+                self.fail_tool(step, call, ToolErrorKind::Conflict, text)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The outcome of a call is unknown and it must not simply be repeated: its policy decides.
+    pub(super) fn lose_track(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        policy: EffectPolicy,
+        attempt: u32,
+        why: &str,
+    ) -> Result<(), Stop> {
+        let probe = self.inner.tools.get(&call.name).cloned();
+        match (policy, probe) {
+            (EffectPolicy::Reconcile, Some(tool)) => {
+                let (invocation, cancel) = self.invocation(step, call, tool, attempt);
+                let key = step.clone();
+                let called = call.clone();
+                let task = stoppable(step.clone(), cancel.clone(), async move {
+                    let result = invocation.reconcile().await;
+                    Outcome::Reconciled { step: key, call: called, result }
+                });
+                self.enter(step, EffectPolicy::Pure, attempt, cancel, None);
+                self.in_flight.push(task);
+                Ok(())
+            }
+            (EffectPolicy::Ask | EffectPolicy::Reconcile, _) => {
+                self.emit(EventBody::StepUnknown { step: step.clone(), detail: why.to_owned() })
+            }
+            (EffectPolicy::AtMostOnce | EffectPolicy::Pure | EffectPolicy::Idempotent, _) => {
+                let detail = why.to_owned();
+                self.emit(EventBody::StepIndeterminate { step: step.clone(), detail })?;
+                self.emit(EventBody::ToolFailed {
+                    step: step.clone(),
+                    call_id: call.id.clone(),
+                    tool: call.name.clone(),
+                    error: ToolErrorKind::Indeterminate,
+                    for_model: format!(
+                        "Whether this call took effect is not known ({why}), and it must not be \
+                         repeated. Find out by other means before you rely on it."
+                    ),
+                })
+            }
+        }
+    }
+
+    fn begin_wait(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
+        self.tell_tool_started(step, call, StepKind::Wait, EffectPolicy::Pure, 1)?;
+        if let Some(seconds) = call.arguments.get("seconds").and_then(Value::as_u64) {
+            let now = self.inner.clock.now();
+            let wake_at = time::later(now, std::time::Duration::from_secs(seconds));
+            self.emit(EventBody::TimerSet { step: step.clone(), wake_at })?;
+        }
+        Ok(true)
+    }
+
+    /// Ends a wait whose moment or signal came; whether it did.
+    fn look_at_wait(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        state: &StepState,
+    ) -> Result<bool, Stop> {
+        let wanted = call.arguments.get("signal").and_then(Value::as_str);
+        let signal = wanted.and_then(|name| self.state.signal(name)).cloned();
+        if let Some(signal) = signal {
+            let output = json!({
+                "signal": signal.name, "signal_id": signal.id, "payload": signal.data,
+            });
+            self.succeed_tool(step, call, output, 0)?;
+            return Ok(true);
+        }
+        if state.wake_at.is_some_and(|at| at <= self.inner.clock.now()) {
+            self.emit(EventBody::TimerFired { step: step.clone() })?;
+            self.succeed_tool(step, call, json!({"signal": null, "waited": true}), 0)?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
+
+/// A task that ends when its token fires.
+fn stoppable(
+    step: StepKey,
+    cancel: CancellationToken,
+    task: impl Future<Output = Outcome> + Send + 'static,
+) -> BoxFuture<'static, Outcome> {
+    Box::pin(async move {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Outcome::Stopped { step },
+            outcome = task => outcome,
+        }
+    })
+}

@@ -1,0 +1,267 @@
+//! How a driver leaves its run: ended, parked, paused, handed over.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tracing::{debug, info, warn};
+
+use super::{Driver, Outcome, Stop};
+use crate::{
+    engine::EngineError,
+    event::EventBody,
+    id::StepKey,
+    run::{FailureReason, Park, ParkReason, RunError, RunStatus, RunTransition},
+    step::{EffectPolicy, StepKind, StepStatus},
+    store::{Ready, RunPatch},
+};
+
+/// What a run does when nothing of it is being performed.
+pub(super) enum Rest {
+    /// It ends with an output.
+    Complete(Value),
+    /// It ends with an error.
+    Fail(RunError),
+    /// Somebody asked for a pause.
+    Pause,
+    /// This process shuts down.
+    Release,
+    /// It waits.
+    Park { reason: ParkReason, step: Option<StepKey>, wake_at: Option<Timestamp>, on: Value },
+}
+
+impl Driver {
+    /// Writes how the run rests; whether the driver is done with it.
+    pub(super) async fn come_to_rest(&mut self, rest: Rest) -> Result<bool, Stop> {
+        match rest {
+            Rest::Complete(output) => {
+                let status = self.status_after(RunTransition::Complete)?;
+                let now = self.inner.clock.now();
+                let body = EventBody::RunCompleted { output: output.clone() };
+                let done = self
+                    .write_last(
+                        body,
+                        |patch| {
+                            terminal(patch, status, now);
+                            patch.output = Some(output);
+                        },
+                        Ready::Never,
+                        true,
+                    )
+                    .await?;
+                if done {
+                    info!("run completed");
+                }
+                Ok(done)
+            }
+            Rest::Fail(error) => {
+                info!(reason = ?error.reason, "run failed");
+                self.fail(error, true).await
+            }
+            Rest::Pause => {
+                let park =
+                    Park { reason: ParkReason::Paused, wake_at: None, waiting_on: Value::Null };
+                self.write_last(
+                    EventBody::RunPaused {},
+                    |patch| leave(patch, Some(park)),
+                    Ready::Never,
+                    true,
+                )
+                .await
+            }
+            Rest::Release => self.release(true).await,
+            Rest::Park { reason, step, wake_at, on } => {
+                let ready = wake_at.map_or(Ready::Never, Ready::At);
+                let park = Park { reason, wake_at, waiting_on: on };
+                let body = EventBody::RunParked { reason, step, wake_at };
+                debug!(?reason, "run parked");
+                self.write_last(body, |patch| leave(patch, Some(park)), ready, true).await
+            }
+        }
+    }
+
+    async fn fail(&mut self, error: RunError, guarded: bool) -> Result<bool, Stop> {
+        let status = self.status_after(RunTransition::Fail)?;
+        let now = self.inner.clock.now();
+        let body = EventBody::RunFailed { error: error.clone() };
+        self.write_last(
+            body,
+            |patch| {
+                terminal(patch, status, now);
+                patch.error = Some(error);
+            },
+            Ready::Never,
+            guarded,
+        )
+        .await
+    }
+
+    async fn release(&mut self, guarded: bool) -> Result<bool, Stop> {
+        let body = EventBody::RunReleased { worker: self.inner.worker };
+        let ready = Ready::At(self.inner.clock.now());
+        self.write_last(body, |patch| leave(patch, None), ready, guarded).await
+    }
+
+    fn status_after(&self, transition: RunTransition) -> Result<RunStatus, Stop> {
+        self.state.status().apply(transition).map_err(|problem| {
+            Stop::Broken(EngineError::new(
+                crate::engine::EngineErrorKind::Internal,
+                problem.to_string(),
+            ))
+        })
+    }
+
+    /// What the run waits for, when nothing of it can go on.
+    pub(super) fn waiting(&self) -> Rest {
+        let mut asks = Vec::new();
+        let mut waits = Vec::new();
+        let mut wake_at: Option<Timestamp> = None;
+        for (key, step) in self.state.steps() {
+            if step.status != StepStatus::Started {
+                continue;
+            }
+            if step.unknown {
+                asks.push(key.clone());
+            } else if step.kind == StepKind::Wait {
+                waits.push(key.clone());
+                wake_at = match (wake_at, step.wake_at) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+        }
+        asks.sort();
+        waits.sort();
+        let reason = match (asks.is_empty(), wake_at) {
+            (false, _) => ParkReason::Ask,
+            (true, Some(_)) => ParkReason::Timer,
+            (true, None) => ParkReason::Signal,
+        };
+        let step = asks.first().or_else(|| waits.first()).cloned();
+        let on = json!({"steps": if asks.is_empty() { waits } else { asks }});
+        Rest::Park { reason, step, wake_at, on }
+    }
+
+    /// Parks a run that loses every worker, so that it stops doing harm.
+    pub(super) async fn park_as_poison(&mut self) -> Result<(), Stop> {
+        warn!(recoveries = self.run.recoveries, "run parked: it lost its worker too often");
+        loop {
+            let rest = Rest::Park {
+                reason: ParkReason::Poison,
+                step: None,
+                wake_at: None,
+                on: json!({"recoveries": self.run.recoveries}),
+            };
+            if self.come_to_rest(rest).await? {
+                return Ok(());
+            }
+            if self.cancel {
+                return self.end_canceled().await;
+            }
+        }
+    }
+
+    /// Ends the run because somebody asked for it.
+    pub(super) async fn end_canceled(&mut self) -> Result<(), Stop> {
+        self.stop_steps().await?;
+        let status = self.status_after(RunTransition::Cancel)?;
+        let now = self.inner.clock.now();
+        let reason = match self.inner.store.run(self.run.id).await {
+            Ok(run) => run.cancel_reason,
+            Err(_) => None,
+        };
+        let body = EventBody::RunCanceled { reason };
+        self.write_last(body, |patch| terminal(patch, status, now), Ready::Never, false).await?;
+        info!("run canceled");
+        Ok(())
+    }
+
+    /// Ends the run because its time is up.
+    pub(super) async fn end_overdue(&mut self) -> Result<(), Stop> {
+        self.stop_steps().await?;
+        let error = RunError {
+            reason: FailureReason::Deadline,
+            message: "the run's time is up; give it a longer timeout".to_owned(),
+        };
+        self.fail(error, false).await?;
+        info!("run failed: its time is up");
+        Ok(())
+    }
+
+    /// Stops everything that is being performed and records what became of it. Calls that must
+    /// not be repeated get a moment to end by themselves.
+    async fn stop_steps(&mut self) -> Result<(), Stop> {
+        for active in self.active.values() {
+            active.cancel.cancel();
+        }
+        self.quiesce().await?;
+        let grace = self.inner.clock.sleep(self.inner.options.cancel_grace);
+        tokio::pin!(grace);
+        loop {
+            let patient = self.active.values().any(|active| !active.policy.repeatable());
+            tokio::select! {
+                biased;
+                Some(outcome) = self.in_flight.next() => {
+                    if !matches!(outcome, Outcome::Again { .. }) {
+                        self.take(outcome)?;
+                    }
+                }
+                () = &mut grace, if patient => break,
+                () = std::future::ready(()), if !patient => break,
+            }
+        }
+        self.in_flight.clear();
+        self.outbox.then.clear();
+        let active = std::mem::take(&mut self.active);
+        let mut open: Vec<StepKey> = self
+            .state
+            .steps()
+            .filter(|(_, step)| !step.status.is_terminal())
+            .map(|(key, _)| key.clone())
+            .collect();
+        open.sort();
+        for step in open {
+            let running = active.get(&step);
+            let at_risk = running.is_some_and(|active| {
+                !matches!(active.policy, EffectPolicy::Pure | EffectPolicy::Idempotent)
+            });
+            if at_risk {
+                let detail = "the run was stopped during the call".to_owned();
+                self.emit(EventBody::StepIndeterminate { step, detail })?;
+            } else {
+                let model = running.is_some_and(|active| active.progress.is_some());
+                let partial = if model { self.topic.text_so_far(&step) } else { None };
+                self.topic.done(&step);
+                self.emit(EventBody::StepCanceled { step, partial })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the run back with whatever is being performed left open; its policy decides then.
+    pub(super) async fn hand_over(&mut self) {
+        for active in self.active.values() {
+            active.cancel.cancel();
+        }
+        self.outbox.then.clear();
+        self.in_flight.clear();
+        let released = tokio::time::timeout(Duration::from_secs(3), self.release(false)).await;
+        if !matches!(released, Ok(Ok(true))) {
+            warn!("the run could not be handed over; it is taken over when the lease ends");
+        }
+    }
+}
+
+/// The row's side of an end.
+fn terminal(patch: &mut RunPatch, status: RunStatus, now: Timestamp) {
+    patch.status = Some(status);
+    patch.finished_at = Some(now);
+    leave(patch, None);
+}
+
+/// The row's side of going away.
+fn leave(patch: &mut RunPatch, park: Option<Park>) {
+    patch.park = Some(park);
+    patch.release = true;
+}

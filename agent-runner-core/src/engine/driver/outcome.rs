@@ -1,0 +1,272 @@
+//! Takes in what became of steps.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tracing::{debug, warn};
+
+use super::{Driver, Stop, millis};
+use crate::{
+    agent::ToolMode,
+    event::EventBody,
+    id::StepKey,
+    limits,
+    llm::{LlmFinished, ProviderError, Recovery},
+    machine::agent::{ReplyRules, interpret},
+    message::ToolCall,
+    step::{EffectPolicy, StepError},
+    tool::{Reconciled, ToolError, ToolErrorKind, ToolOutput},
+};
+
+/// Tries of a tool call for errors that another try may cure; after that the model decides.
+const TOOL_ATTEMPTS_MAX: u32 = 3;
+
+/// What became of something that was performed.
+pub(super) enum Outcome {
+    /// A model call ended.
+    Model {
+        step: StepKey,
+        result: Result<LlmFinished, ProviderError>,
+        elapsed: Duration,
+        mode: ToolMode,
+        has_tools: bool,
+    },
+    /// A tool call ended.
+    Tool { step: StepKey, call: ToolCall, result: Result<ToolOutput, ToolError>, elapsed: Duration },
+    /// A tool was asked what became of an earlier call.
+    Reconciled { step: StepKey, call: ToolCall, result: Result<Reconciled, ToolError> },
+    /// The wait before the next try is over.
+    Again { step: StepKey },
+    /// It was stopped because nobody wants it any more.
+    Stopped { step: StepKey },
+}
+
+impl Driver {
+    /// Takes in an outcome.
+    pub(super) fn take(&mut self, outcome: Outcome) -> Result<(), Stop> {
+        match outcome {
+            Outcome::Model { step, result, elapsed, mode, has_tools } => {
+                let attempt = self.active.remove(&step).map_or(1, |active| active.attempt);
+                match result {
+                    Ok(finished) => self.take_reply(&step, finished, elapsed, mode, has_tools),
+                    Err(problem) => self.take_model_error(&step, attempt, &problem),
+                }
+            }
+            Outcome::Tool { step, call, result, elapsed } => {
+                let (policy, attempt) = self
+                    .active
+                    .remove(&step)
+                    .map_or((EffectPolicy::Ask, 1), |active| (active.policy, active.attempt));
+                match result {
+                    Ok(output) => self.succeed_tool(&step, &call, output.value, millis(elapsed)),
+                    Err(problem) => self.take_tool_error(&step, &call, policy, attempt, &problem),
+                }
+            }
+            Outcome::Reconciled { step, call, result } => {
+                self.active.remove(&step);
+                self.take_reconciled(&step, &call, result)
+            }
+            Outcome::Again { step } => {
+                self.active.remove(&step);
+                Ok(())
+            }
+            Outcome::Stopped { step } => {
+                let model =
+                    self.active.remove(&step).is_some_and(|active| active.progress.is_some());
+                let partial = if model { self.topic.text_so_far(&step) } else { None };
+                self.topic.done(&step);
+                self.emit(EventBody::StepCanceled { step, partial })
+            }
+        }
+    }
+
+    fn take_reply(
+        &mut self,
+        step: &StepKey,
+        finished: LlmFinished,
+        elapsed: Duration,
+        mode: ToolMode,
+        has_tools: bool,
+    ) -> Result<(), Stop> {
+        let finished = LlmFinished { message: finished.message.cleaned(), ..finished };
+        let rules =
+            ReplyRules { mode, step, output_schema: self.output_schema.as_deref(), has_tools };
+        let reply = interpret(&finished, &rules);
+        self.topic.done(step);
+        self.emit(EventBody::LlmCompleted {
+            step: step.clone(),
+            reply_message: finished.message,
+            reply,
+            stop: finished.stop,
+            usage: finished.usage,
+            elapsed_ms: millis(elapsed),
+        })?;
+        self.emit(EventBody::StepSucceeded { step: step.clone() })
+    }
+
+    fn take_model_error(
+        &mut self,
+        step: &StepKey,
+        attempt: u32,
+        problem: &ProviderError,
+    ) -> Result<(), Stop> {
+        self.topic.done(step);
+        let error =
+            StepError { code: problem.kind().as_str().to_owned(), message: problem.to_string() };
+        debug!(step.id = %step, error = %problem, "model call failed");
+        let wait = problem.retry_after();
+        let patient = wait.is_none_or(|wait| wait <= limits::RETRY_AFTER_MAX);
+        if problem.recovery() == Recovery::Retry && attempt < limits::ATTEMPTS_MAX && patient {
+            return self.try_again(step, attempt, error, wait);
+        }
+        self.emit(EventBody::StepFailed { step: step.clone(), error })
+    }
+
+    /// Records that another attempt follows, and waits for its moment.
+    fn try_again(
+        &mut self,
+        step: &StepKey,
+        attempt: u32,
+        error: StepError,
+        wanted: Option<Duration>,
+    ) -> Result<(), Stop> {
+        let delay = self.backoff(attempt, wanted);
+        self.emit(EventBody::StepRetrying {
+            step: step.clone(),
+            attempt,
+            error,
+            delay_ms: millis(delay),
+        })?;
+        let sleep = self.inner.clock.sleep(delay);
+        let key = step.clone();
+        let cancel = tokio_util::sync::CancellationToken::new();
+        let stop = cancel.clone();
+        self.in_flight.push(Box::pin(async move {
+            tokio::select! {
+                () = sleep => {}
+                () = stop.cancelled() => {}
+            }
+            Outcome::Again { step: key }
+        }));
+        let since = self.inner.clock.now();
+        let active = super::Active {
+            policy: EffectPolicy::Pure,
+            attempt,
+            since,
+            cancel,
+            progress: None,
+            pieces_told: 0,
+        };
+        self.active.insert(step.clone(), active);
+        Ok(())
+    }
+
+    /// Exponential with full jitter, at least what the service asked for.
+    fn backoff(&self, attempt: u32, wanted: Option<Duration>) -> Duration {
+        let factor = 1_u32 << attempt.saturating_sub(1).min(16);
+        let ceiling = (limits::RETRY_DELAY_MIN * factor).min(limits::RETRY_DELAY_MAX);
+        // The last bytes of a UUIDv7 are random; the id source is the injected randomness.
+        let random = self.inner.ids.next().as_u128() % 1_000;
+        let share = u32::try_from(random).unwrap_or(0);
+        let jittered = ceiling * share / 1_000;
+        jittered.max(wanted.unwrap_or(Duration::ZERO))
+    }
+
+    /// Records a good end of a tool call.
+    pub(super) fn succeed_tool(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        output: Value,
+        elapsed_ms: u64,
+    ) -> Result<(), Stop> {
+        let model_bytes_max = self
+            .inner
+            .tools
+            .get(&call.name)
+            .map_or(limits::TOOL_OUTPUT_MODEL_BYTES, |tool| tool.info().model_bytes_max);
+        self.emit(EventBody::ToolCompleted {
+            step: step.clone(),
+            call_id: call.id.clone(),
+            tool: call.name.clone(),
+            output,
+            model_bytes_max,
+            elapsed_ms,
+        })?;
+        self.emit(EventBody::StepSucceeded { step: step.clone() })
+    }
+
+    /// Records a bad end of a tool call; the model is told.
+    pub(super) fn fail_tool(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        kind: ToolErrorKind,
+        for_model: String,
+    ) -> Result<(), Stop> {
+        self.emit(EventBody::ToolFailed {
+            step: step.clone(),
+            call_id: call.id.clone(),
+            tool: call.name.clone(),
+            error: kind,
+            for_model: for_model.clone(),
+        })?;
+        let error = StepError { code: kind.as_str().to_owned(), message: for_model };
+        self.emit(EventBody::StepFailed { step: step.clone(), error })
+    }
+
+    fn take_tool_error(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        policy: EffectPolicy,
+        attempt: u32,
+        problem: &ToolError,
+    ) -> Result<(), Stop> {
+        if let Some(source) = std::error::Error::source(problem) {
+            warn!(step.id = %step, tool = %call.name, error = %problem, source, "tool call failed");
+        }
+        let mut text = problem.for_model().to_owned();
+        crate::message::clean_text(&mut text);
+        if problem.effect_possible() && !policy.repeatable() {
+            return self.lose_track(step, call, policy, attempt, &text);
+        }
+        let patient = problem.retry_after().is_none_or(|wait| wait <= limits::RETRY_AFTER_MAX);
+        if problem.kind().is_transient() && attempt < TOOL_ATTEMPTS_MAX && patient {
+            let error = StepError { code: problem.kind().as_str().to_owned(), message: text };
+            return self.try_again(step, attempt, error, problem.retry_after());
+        }
+        self.fail_tool(step, call, problem.kind(), text)
+    }
+
+    fn take_reconciled(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        result: Result<Reconciled, ToolError>,
+    ) -> Result<(), Stop> {
+        let attempt = self.state.step(step).map_or(1, |step| step.attempts);
+        match result {
+            Ok(Reconciled::Done(output)) => {
+                let mut value = output.value;
+                crate::message::clean_value(&mut value);
+                self.succeed_tool(step, call, value, 0)
+            }
+            Ok(Reconciled::NotDone) => {
+                let error = StepError {
+                    code: "not_done".to_owned(),
+                    message: "the tool found that the call did not take effect".to_owned(),
+                };
+                self.try_again(step, attempt, error, None)
+            }
+            Ok(Reconciled::Unknown) => {
+                let why = "the tool could not find out whether the call took effect";
+                self.lose_track(step, call, EffectPolicy::Ask, attempt, why)
+            }
+            Err(problem) => {
+                let why = format!("the tool could not find out what became of the call: {problem}");
+                self.lose_track(step, call, EffectPolicy::Ask, attempt, &why)
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! One call of a tool.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt as _;
+use serde_json::Value;
+
+use crate::{
+    engine::Inner,
+    limits,
+    message::clean_value,
+    tool::{Reconciled, Tool, ToolCx, ToolError, ToolErrorKind, ToolOutput},
+};
+
+/// A call to make.
+pub(super) struct ToolInvocation {
+    pub(super) inner: Arc<Inner>,
+    pub(super) tool: Arc<dyn Tool>,
+    pub(super) arguments: Value,
+    pub(super) cx: ToolCx,
+}
+
+fn defect() -> ToolError {
+    ToolError::new(ToolErrorKind::Internal, "the tool has a defect (it panicked)").may_have_run()
+}
+
+impl ToolInvocation {
+    /// Makes it, within the tool's time; the output and how long it took.
+    pub(super) async fn perform(self) -> (Result<ToolOutput, ToolError>, Duration) {
+        let clock = Arc::clone(&self.inner.clock);
+        let began = clock.now();
+        let timeout = self.tool.info().timeout;
+        let call = AssertUnwindSafe(self.tool.call(self.arguments, &self.cx)).catch_unwind();
+        let result = tokio::select! {
+            result = call => result.unwrap_or_else(|_| Err(defect())),
+            () = clock.sleep(timeout) => {
+                self.cx.cancel.cancel();
+                Err(ToolError::new(
+                    ToolErrorKind::Timeout,
+                    format!("the tool did not end within {} s", timeout.as_secs_f32()),
+                )
+                .may_have_run())
+            }
+        };
+        let result = result.and_then(|mut output| {
+            clean_value(&mut output.value);
+            let size = match &output.value {
+                Value::String(text) => text.len(),
+                other => other.to_string().len(),
+            };
+            if size > limits::TOOL_OUTPUT_BYTES_MAX {
+                return Err(ToolError::new(
+                    ToolErrorKind::TooLarge,
+                    format!(
+                        "the tool did its work, but its output of {size} bytes is larger than the \
+                         allowed {}; ask for less",
+                        limits::TOOL_OUTPUT_BYTES_MAX
+                    ),
+                ));
+            }
+            Ok(output)
+        });
+        (result, crate::time::until(began, clock.now()))
+    }
+
+    /// Asks the tool what became of an earlier call.
+    pub(super) async fn reconcile(self) -> Result<Reconciled, ToolError> {
+        let clock = Arc::clone(&self.inner.clock);
+        let probe = AssertUnwindSafe(self.tool.reconcile(&self.arguments, &self.cx)).catch_unwind();
+        tokio::select! {
+            result = probe => result.unwrap_or_else(|_| Err(defect())),
+            () = clock.sleep(self.tool.info().timeout) => Ok(Reconciled::Unknown),
+        }
+    }
+}

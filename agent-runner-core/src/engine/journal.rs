@@ -1,0 +1,168 @@
+//! Turns events into batches and journals into states: the one place that knows how the two meet.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{EngineError, EngineErrorKind};
+use crate::{
+    event::{Event, EventBody, NewEvent},
+    id::{RunId, StepKey},
+    limits,
+    machine::RunState,
+    store::{Batch, Blob, EventQuery, StepRow, Store},
+};
+
+/// SHA-256 of `parts`, each followed by a NUL, as lower-case hex.
+pub(super) fn sha256_hex(parts: &[&[u8]]) -> String {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update(part);
+        if parts.len() > 1 {
+            hasher.update([0]);
+        }
+    }
+    hasher.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// The key that every attempt of a step sends along: `H(run_id, step_key)`.
+pub(super) fn idempotency_key(run: RunId, step: &StepKey) -> String {
+    sha256_hex(&[run.to_string().as_bytes(), step.as_str().as_bytes()])
+}
+
+/// Puts an event into a batch; a payload that is too large goes into a blob.
+pub(super) fn push(batch: &mut Batch, body: EventBody, at: Timestamp) {
+    let mut event = body.into_new(at);
+    offload(&mut event, &mut batch.blobs);
+    batch.events.push(event);
+}
+
+fn offload(event: &mut NewEvent, blobs: &mut Vec<Blob>) {
+    let text = event.payload.to_string();
+    if text.len() <= limits::EVENT_INLINE_BYTES_MAX {
+        return;
+    }
+    let bytes = text.into_bytes();
+    let sha256 = sha256_hex(&[&bytes]);
+    event.payload = stub(&event.payload, &sha256, bytes.len());
+    event.blob = Some(sha256.clone());
+    blobs.push(Blob { sha256, bytes });
+}
+
+/// What stands in an event instead of a large payload: its small fields and where the rest is.
+fn stub(payload: &Value, sha256: &str, size: usize) -> Value {
+    const SMALL: usize = 1024;
+    let mut stub = json!({"blob": {"sha256": sha256, "size": size}});
+    if let (Value::Object(all), Some(stub)) = (payload, stub.as_object_mut()) {
+        for (key, value) in all {
+            if value.to_string().len() <= SMALL {
+                stub.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    stub
+}
+
+/// An event with its whole payload.
+pub(super) async fn whole(store: &dyn Store, mut event: Event) -> Result<Event, EngineError> {
+    if let Some(sha256) = &event.blob {
+        let bytes = store.blob(sha256).await?;
+        event.payload = serde_json::from_slice(&bytes).map_err(|error| {
+            EngineError::new(
+                EngineErrorKind::Internal,
+                format!(
+                    "the payload of event {} of run {} is damaged: {error}",
+                    event.seq, event.run_id
+                ),
+            )
+        })?;
+    }
+    Ok(event)
+}
+
+/// Folds the events after `after` into `state`; the number of the last one.
+pub(super) async fn fold(
+    store: &dyn Store,
+    run: RunId,
+    state: &mut RunState,
+    mut after: u64,
+) -> Result<u64, EngineError> {
+    loop {
+        let page = store.events(run, &EventQuery::after(after)).await?;
+        let full = page.len() >= limits::EVENT_PAGE;
+        for event in page {
+            let event = whole(store, event).await?;
+            apply(state, &event)?;
+            after = event.seq;
+        }
+        if !full {
+            return Ok(after);
+        }
+    }
+}
+
+/// Takes one stored event into `state`.
+pub(super) fn apply(state: &mut RunState, event: &Event) -> Result<(), EngineError> {
+    let damaged = |error: &dyn std::fmt::Display| {
+        EngineError::new(
+            EngineErrorKind::Internal,
+            format!(
+                "the journal of run {} cannot be folded at event {}: {error}",
+                event.run_id, event.seq
+            ),
+        )
+    };
+    if let Some(body) = EventBody::from_event(event).map_err(|error| damaged(&error))? {
+        state.apply(event.seq, &body).map_err(|error| damaged(&error))?;
+    }
+    Ok(())
+}
+
+/// The rows of the steps that `bodies` speak of, as `state` (which has them applied) sees them.
+pub(super) fn step_rows(state: &RunState, bodies: &[EventBody], at: &[Timestamp]) -> Vec<StepRow> {
+    let mut rows: BTreeMap<StepKey, StepRow> = BTreeMap::new();
+    let mut order = Vec::new();
+    for (n, (body, at)) in bodies.iter().zip(at).enumerate() {
+        let Some(key) = body.step() else { continue };
+        let Some(step) = state.step(key) else { continue };
+        let row = rows.entry(key.clone()).or_insert_with(|| {
+            order.push(key.clone());
+            StepRow {
+                key: key.clone(),
+                kind: step.kind,
+                name: step.name.clone(),
+                policy: step.policy,
+                status: step.status,
+                attempts: step.attempts,
+                error: step.error.clone(),
+                started: None,
+                done: None,
+                started_at: None,
+                finished_at: None,
+            }
+        });
+        if matches!(body, EventBody::StepStarted { .. }) {
+            row.started = Some(n);
+            row.started_at = Some(*at);
+        }
+        let ends = matches!(
+            body,
+            EventBody::StepSucceeded { .. }
+                | EventBody::StepFailed { .. }
+                | EventBody::StepSkipped { .. }
+                | EventBody::StepCanceled { .. }
+                | EventBody::StepIndeterminate { .. }
+        );
+        if ends {
+            row.done = Some(n);
+            row.finished_at = Some(*at);
+        }
+    }
+    order.iter().filter_map(|key| rows.remove(key)).collect()
+}

@@ -1,0 +1,234 @@
+//! What can be asked about runs.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Engine, EngineError, EngineErrorKind, WatchOptions, journal, live::Frame};
+use crate::{
+    agent::ModelName,
+    event::{Event, EventBody},
+    id::{RunId, StepKey},
+    llm::Usage,
+    machine::RunState,
+    message::{Message, Role},
+    run::Run,
+    step::Step,
+    store::{EventQuery, RunQuery, Worker},
+};
+
+/// A step with what went in and what came out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepDetail {
+    /// The step.
+    pub step: Step,
+    /// What it was asked: a tool's arguments; `None` for a model call, whose input is the
+    /// transcript.
+    pub input: Option<Value>,
+    /// What it produced: a tool's output, a model's message.
+    pub output: Option<Value>,
+    /// Tokens, for a model call.
+    pub usage: Option<Usage>,
+}
+
+/// Tokens of one model call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepUsage {
+    /// The step.
+    pub step: StepKey,
+    /// The model.
+    pub model: ModelName,
+    /// Its tokens.
+    pub usage: Usage,
+    /// Milliseconds it took.
+    pub elapsed_ms: u64,
+}
+
+/// Tokens of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunUsage {
+    /// Of all calls.
+    pub total: Usage,
+    /// Of each call, in order.
+    pub steps: Vec<StepUsage>,
+}
+
+impl Engine {
+    /// One run.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn run(&self, id: RunId) -> Result<Run, EngineError> {
+        Ok(self.inner.store.run(id).await?)
+    }
+
+    /// Runs that fit, by id.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn runs(&self, query: &RunQuery) -> Result<Vec<Run>, EngineError> {
+        Ok(self.inner.store.runs(query).await?)
+    }
+
+    /// Events of a run, by number. A payload that is too large to stand in its event is a stub.
+    ///
+    /// # Errors
+    /// `NotFound` for the run.
+    pub async fn events(&self, id: RunId, query: &EventQuery) -> Result<Vec<Event>, EngineError> {
+        let events = self.inner.store.events(id, query).await?;
+        if events.is_empty() {
+            // An empty page of a run is fine; an empty page of nothing is not.
+            let _ = self.inner.store.run(id).await?;
+        }
+        Ok(events)
+    }
+
+    /// One event with its whole payload.
+    ///
+    /// # Errors
+    /// `NotFound` for the run or the event.
+    pub async fn event(&self, id: RunId, seq: u64) -> Result<Event, EngineError> {
+        let missing =
+            || EngineError::new(EngineErrorKind::NotFound, format!("run {id} has no event {seq}"));
+        let mut query = EventQuery::after(seq.checked_sub(1).ok_or_else(missing)?);
+        query.limit = 1;
+        let event = self.events(id, &query).await?.into_iter().next().ok_or_else(missing)?;
+        if event.seq != seq {
+            return Err(missing());
+        }
+        journal::whole(&*self.inner.store, event).await
+    }
+
+    /// The steps of a run, in the order they began.
+    ///
+    /// # Errors
+    /// `NotFound` for the run.
+    pub async fn steps(&self, id: RunId) -> Result<Vec<Step>, EngineError> {
+        let steps = self.inner.store.steps(id).await?;
+        if steps.is_empty() {
+            let _ = self.inner.store.run(id).await?;
+        }
+        Ok(steps)
+    }
+
+    /// One step with what went in and what came out.
+    ///
+    /// # Errors
+    /// `NotFound` for the run or the step.
+    pub async fn step(&self, id: RunId, key: &StepKey) -> Result<StepDetail, EngineError> {
+        let step =
+            self.steps(id).await?.into_iter().find(|step| step.key == *key).ok_or_else(|| {
+                EngineError::new(EngineErrorKind::NotFound, format!("run {id} has no step {key}"))
+            })?;
+        let mut detail = StepDetail { step, input: None, output: None, usage: None };
+        let mut query = EventQuery::after(0);
+        query.step = Some(key.clone());
+        query.kinds = ["tool.started", "tool.completed", "tool.failed", "llm.completed"]
+            .map(str::to_owned)
+            .to_vec();
+        for event in self.inner.store.events(id, &query).await? {
+            let event = journal::whole(&*self.inner.store, event).await?;
+            match EventBody::from_event(&event) {
+                Ok(Some(EventBody::ToolStarted { arguments, .. })) => {
+                    detail.input = Some(arguments);
+                }
+                Ok(Some(EventBody::ToolCompleted { output, .. })) => detail.output = Some(output),
+                Ok(Some(EventBody::ToolFailed { for_model, .. })) => {
+                    detail.output = Some(Value::String(for_model));
+                }
+                Ok(Some(EventBody::LlmCompleted { reply_message, usage, .. })) => {
+                    detail.output = serde_json::to_value(reply_message).ok();
+                    detail.usage = Some(usage);
+                }
+                _ => {}
+            }
+        }
+        Ok(detail)
+    }
+
+    /// The conversation of a run, instructions first.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn transcript(&self, id: RunId) -> Result<Vec<Message>, EngineError> {
+        let state = self.fold(id).await?;
+        let mut messages = state.machine().conversation_with_unread();
+        if let Some(spec) = state.machine().spec().filter(|s| !s.agent.instructions.is_empty()) {
+            messages.insert(0, Message::text(Role::System, spec.agent.instructions.clone()));
+        }
+        Ok(messages)
+    }
+
+    /// The state of a run as its journal tells it.
+    ///
+    /// # Errors
+    /// `NotFound`; `Internal` for a damaged journal.
+    pub async fn fold(&self, id: RunId) -> Result<RunState, EngineError> {
+        let mut state = RunState::default();
+        if journal::fold(&*self.inner.store, id, &mut state, 0).await? == 0 {
+            let _ = self.inner.store.run(id).await?;
+        }
+        Ok(state)
+    }
+
+    /// The tokens of a run.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn usage(&self, id: RunId) -> Result<RunUsage, EngineError> {
+        let run = self.inner.store.run(id).await?;
+        let mut query = EventQuery::after(0);
+        query.kinds = vec!["llm.completed".to_owned()];
+        let mut steps = Vec::new();
+        loop {
+            let page = self.inner.store.events(id, &query).await?;
+            let full = page.len() >= query.limit;
+            for event in page {
+                query.after = event.seq;
+                let event = journal::whole(&*self.inner.store, event).await?;
+                if let Ok(Some(EventBody::LlmCompleted { step, usage, elapsed_ms, .. })) =
+                    EventBody::from_event(&event)
+                {
+                    let model = run.spec.agent.model.clone();
+                    steps.push(StepUsage { step, model, usage, elapsed_ms });
+                }
+            }
+            if !full {
+                return Ok(RunUsage { total: run.usage, steps });
+            }
+        }
+    }
+
+    /// Waits until a run ends, at most `timeout`; the run as it is then.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn join(&self, id: RunId, timeout: Duration) -> Result<Run, EngineError> {
+        use futures::StreamExt as _;
+        let run = self.run(id).await?;
+        if run.status.is_terminal() {
+            return Ok(run);
+        }
+        let mut frames = self.watch(id, WatchOptions { after: run.last_seq, live: false });
+        let ended = async {
+            while let Some(frame) = frames.next().await {
+                if matches!(frame, Ok(Frame::End { .. }) | Err(_)) {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = ended => {}
+            () = self.inner.clock.sleep(timeout) => {}
+        }
+        self.run(id).await
+    }
+
+    /// The workers that are known to the store.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn workers(&self) -> Result<Vec<Worker>, EngineError> {
+        Ok(self.inner.store.workers().await?)
+    }
+}

@@ -1,0 +1,376 @@
+//! The worker of this process: claims runs, drives each in a task of its own, keeps the lease,
+//! sweeps up after others, and stops in order.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::StreamExt as _;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{
+    Engine, Inner,
+    driver::Driver,
+    lease::{self, Trust},
+};
+use crate::{
+    id::RunId,
+    run::Run,
+    store::{Batch, Change, Expect, Ready, StoreErrorKind, Worker},
+    time,
+};
+
+/// Most runs claimed in one transaction (a claim of 20 costs little more than one of 1).
+const CLAIM_MAX: usize = 20;
+/// Most runs that one sweep mends.
+const SWEEP_MAX: usize = 50;
+
+/// What others may tell a run's driver.
+#[derive(Debug, Default)]
+pub(super) struct Signalled {
+    /// Somebody changed the run: look.
+    pub(super) poked: Notify,
+    /// The control number that the driver knows.
+    pub(super) control: AtomicU64,
+}
+
+/// Idle, working, draining.
+#[derive(Debug, Default)]
+pub(super) struct ActiveRuns {
+    runs: Mutex<HashMap<RunId, Arc<Signalled>>>,
+    phase: AtomicU8,
+}
+
+const WORKING: u8 = 1;
+const DRAINING: u8 = 2;
+
+impl ActiveRuns {
+    pub(super) fn is_working(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == WORKING
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == DRAINING
+    }
+
+    /// Tells the driver of a run, if it is in this process, that something changed.
+    pub(super) fn poke(&self, run: RunId) {
+        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signalled) = runs.get(&run) {
+            signalled.poked.notify_one();
+        }
+    }
+
+    fn poke_all(&self) {
+        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.values().for_each(|signalled| signalled.poked.notify_one());
+    }
+
+    fn enter(&self, run: RunId) -> Arc<Signalled> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(runs.entry(run).or_default())
+    }
+
+    fn exit(&self, run: RunId) {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
+    }
+
+    fn known_control(&self, run: RunId) -> Option<u64> {
+        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.get(&run).map(|signalled| signalled.control.load(Ordering::Acquire))
+    }
+}
+
+/// A started engine. Dropping it stops the tasks at once, as a crash would; nothing is lost, but
+/// [`EngineHandle::shutdown`] is kinder to whoever takes over.
+#[derive(Debug)]
+pub struct EngineHandle {
+    inner: Arc<Inner>,
+    stop: CancellationToken,
+    abort: CancellationToken,
+    claimer: tokio::task::JoinHandle<()>,
+    services: JoinSet<()>,
+}
+
+impl Engine {
+    /// Starts to work: claims runs and performs them. Needs a tokio runtime.
+    #[must_use]
+    pub fn start(&self) -> EngineHandle {
+        let inner = Arc::clone(&self.inner);
+        inner.active.phase.store(WORKING, Ordering::Release);
+        let stop = CancellationToken::new();
+        let abort = CancellationToken::new();
+        let now = inner.clock.now();
+        let worker = Worker {
+            id: inner.worker,
+            host: inner.options.host.clone(),
+            pid: std::process::id(),
+            draining: false,
+            started_at: now,
+            expires_at: now,
+            runs: 0,
+        };
+        let (sender, trust) = watch::channel(Trust { until: Instant::now() });
+        let mut services = JoinSet::new();
+        services.spawn(lease::keep(Arc::clone(&inner), sender, worker));
+        services.spawn(dispatch(Arc::clone(&inner)));
+        services.spawn(sweep(Arc::clone(&inner)));
+        let claimer = Claimer {
+            inner: Arc::clone(&inner),
+            trust,
+            stop: stop.clone(),
+            abort: abort.clone(),
+            drivers: JoinSet::new(),
+        };
+        let claimer = tokio::spawn(claimer.run());
+        EngineHandle { inner, stop, abort, claimer, services }
+    }
+}
+
+impl EngineHandle {
+    /// Takes no new runs from now on; runs in execution go on until their next step boundary.
+    pub fn drain(&self) {
+        self.inner.active.phase.store(DRAINING, Ordering::Release);
+        self.stop.cancel();
+        self.inner.active.poke_all();
+    }
+
+    /// Drains, waits at most `grace` for steps to end, hands over what is left, and leaves.
+    pub async fn shutdown(mut self, grace: Duration) {
+        self.drain();
+        if tokio::time::timeout(grace, &mut self.claimer).await.is_err() {
+            info!("steps are still running after {grace:?}; they are handed over");
+            self.abort.cancel();
+            // Bounded: what does not answer now is taken over when the lease ends.
+            let _ = tokio::time::timeout(Duration::from_secs(5), &mut self.claimer).await;
+        }
+        self.services.abort_all();
+        while self.services.join_next().await.is_some() {}
+        if let Err(problem) = self.inner.store.leave(self.inner.worker).await {
+            warn!(error = %problem, "the worker could not sign off; its lease ends by itself");
+        }
+        self.inner.active.phase.store(0, Ordering::Release);
+    }
+}
+
+impl Drop for EngineHandle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.claimer.abort();
+    }
+}
+
+struct Claimer {
+    inner: Arc<Inner>,
+    trust: watch::Receiver<Trust>,
+    stop: CancellationToken,
+    abort: CancellationToken,
+    drivers: JoinSet<RunId>,
+}
+
+impl Claimer {
+    async fn run(mut self) {
+        let mut changes = self.inner.store.changes();
+        // The first heartbeat registers the worker; a claim before it would be swept at once.
+        let _ = self.trust.changed().await;
+        loop {
+            if self.stop.is_cancelled() {
+                break;
+            }
+            let claimed = self.claim().await;
+            if claimed > 0 {
+                continue;
+            }
+            let full = self.drivers.len() >= self.inner.options.concurrency;
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                Some(ended) = self.drivers.join_next() => self.ended(ended),
+                change = changes.next(), if !full => {
+                    if change.is_none() {
+                        self.inner.clock.sleep(self.inner.options.poll_interval).await;
+                    } else if !matches!(change, Some(Change::Ready | Change::Any)) {
+                        // Nothing to claim: do not ask the store for every commit of a run.
+                        self.skip_to_ready(&mut changes).await;
+                    }
+                }
+                () = self.inner.clock.sleep(self.inner.options.poll_interval), if !full => {}
+            }
+        }
+        while let Some(ended) = self.drivers.join_next().await {
+            self.ended(ended);
+        }
+    }
+
+    /// Reads hints until one is about claiming, a driver ends, or it is time to look anyway.
+    async fn skip_to_ready(&mut self, changes: &mut crate::llm::BoxStream<'static, Change>) {
+        let deadline = self.inner.clock.sleep(self.inner.options.poll_interval);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                () = &mut deadline => return,
+                () = self.stop.cancelled() => return,
+                Some(ended) = self.drivers.join_next() => self.ended(ended),
+                change = changes.next() => match change {
+                    Some(Change::Run(_)) => {}
+                    Some(Change::Ready | Change::Any) | None => return,
+                },
+            }
+        }
+    }
+
+    /// Claims what there are slots for; how many came.
+    async fn claim(&mut self) -> usize {
+        let free = self.inner.options.concurrency.saturating_sub(self.drivers.len());
+        if free == 0 || self.trust.borrow().until <= Instant::now() {
+            return 0;
+        }
+        let worker = self.inner.worker;
+        match self.inner.store.claim(worker, free.min(CLAIM_MAX)).await {
+            Ok(runs) => {
+                let claimed = runs.len();
+                for run in runs {
+                    self.spawn(run);
+                }
+                claimed
+            }
+            Err(problem) => {
+                warn!(error = %problem, "the store gives no runs");
+                self.inner.clock.sleep(self.inner.options.poll_interval).await;
+                0
+            }
+        }
+    }
+
+    fn spawn(&mut self, run: Run) {
+        let inner = Arc::clone(&self.inner);
+        let id = run.id;
+        let signalled = inner.active.enter(id);
+        signalled.control.store(run.control, Ordering::Release);
+        let lost = lease::lost(self.trust.clone());
+        let abort = self.abort.clone();
+        let epoch = run.epoch;
+        self.drivers.spawn(async move {
+            let driven = tokio::spawn({
+                let inner = Arc::clone(&inner);
+                async move { Driver::new(inner, run, signalled, abort).drive(lost).await }
+            });
+            let guard = AbortOnDrop(driven.abort_handle());
+            if let Err(problem) = driven.await
+                && problem.is_panic()
+            {
+                error!(run.id = %id, "a defect stopped this run; it is given back");
+                give_back(&inner, id, epoch).await;
+            }
+            drop(guard);
+            inner.active.exit(id);
+            id
+        });
+    }
+
+    fn ended(&self, ended: Result<RunId, tokio::task::JoinError>) {
+        if let Err(problem) = ended {
+            error!(error = %problem, "a run's task ended in an unexpected way");
+        }
+    }
+}
+
+/// Stops the task of a run together with the task that waits for it.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Gives up a run whose driver panicked, counted like a lost worker, so that it cannot go on so
+/// for ever.
+pub(super) async fn give_back(inner: &Inner, id: RunId, epoch: u64) {
+    let Ok(run) = inner.store.run(id).await else { return };
+    let expect = Expect::Owner { worker: inner.worker, epoch, control: None };
+    let mut batch = Batch::new(id, expect);
+    batch.patch.release = true;
+    batch.patch.bump_control = true;
+    batch.patch.recoveries = Some(run.recoveries + 1);
+    batch.ready = Ready::At(time::later(inner.clock.now(), Duration::from_millis(200)));
+    if let Err(problem) = inner.store.append(batch).await
+        && problem.kind() != StoreErrorKind::Fenced
+    {
+        warn!(run.id = %id, error = %problem, "the run could not be given back; its lease ends by itself");
+    }
+}
+
+/// Passes hints of the store on to watchers, and finds runs whose control state another process
+/// changed.
+async fn dispatch(inner: Arc<Inner>) {
+    let mut changes = inner.store.changes();
+    loop {
+        let look = inner.clock.sleep(Duration::from_secs(1));
+        let change = tokio::select! {
+            change = changes.next() => change.unwrap_or(Change::Any),
+            () = look => Change::Any,
+        };
+        inner.live.changed(change);
+        if change == Change::Any {
+            match inner.store.owned(inner.worker).await {
+                Ok(owned) => {
+                    for control in owned {
+                        let known = inner.active.known_control(control.run);
+                        if known.is_some_and(|known| known != control.control) {
+                            inner.active.poke(control.run);
+                        }
+                    }
+                }
+                Err(problem) => {
+                    warn!(error = %problem, "the store does not answer");
+                    inner.clock.sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Takes runs from lost workers and mends what a crash left behind.
+async fn sweep(inner: Arc<Inner>) {
+    loop {
+        match inner.store.sweep(SWEEP_MAX).await {
+            Ok(found) => {
+                if !found.revoked.is_empty() || !found.mended.is_empty() {
+                    info!(
+                        revoked = found.revoked.len(),
+                        mended = found.mended.len(),
+                        "runs of lost workers are given to others"
+                    );
+                }
+                for id in &found.cancel {
+                    report(*id, inner.finish_canceled(*id).await);
+                }
+                for id in &found.overdue {
+                    report(*id, inner.finish_overdue(*id).await);
+                }
+                if found.revoked.len() >= SWEEP_MAX {
+                    continue;
+                }
+            }
+            Err(problem) => warn!(error = %problem, "the store cannot be swept"),
+        }
+        inner.clock.sleep(inner.options.lease_ttl / 3).await;
+    }
+}
+
+fn report(id: RunId, result: Result<(), super::EngineError>) {
+    if let Err(problem) = result {
+        warn!(run.id = %id, error = %problem, "the run could not be ended");
+    }
+}

@@ -1,0 +1,7 @@
+//! Machines decide what comes next in a run. They are pure: no clock, no randomness, no I/O, no
+//! async. Live execution, recovery and replay are the same fold.
+
+pub mod agent;
+mod state;
+
+pub use self::state::{ApplyError, MachineCommand, RunState, SignalState, StepState};

@@ -1,0 +1,270 @@
+//! The state of a run as its journal tells it: what every machine shares.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::agent::AgentMachine;
+use crate::{
+    directive::Resolution,
+    event::EventBody,
+    id::StepKey,
+    llm::Usage,
+    message::ToolCall,
+    run::{IllegalRunTransition, RunError, RunStatus, RunTransition},
+    step::{EffectPolicy, IllegalStepTransition, StepError, StepKind, StepStatus, StepTransition},
+};
+
+/// What the engine has to do now.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "the engine has to perform every command")]
+pub enum MachineCommand {
+    /// Ask the model; [`AgentMachine::conversation`] is what to send.
+    CallModel {
+        /// Under this key.
+        step: StepKey,
+    },
+    /// Run a tool, or refuse the call.
+    CallTool {
+        /// Under this key.
+        step: StepKey,
+        /// What the model asked for.
+        call: ToolCall,
+    },
+    /// End the run.
+    Complete {
+        /// With this output.
+        output: Value,
+    },
+    /// End the run.
+    Fail {
+        /// With this error.
+        error: RunError,
+    },
+}
+
+/// A step as the journal tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepState {
+    /// What it does.
+    pub kind: StepKind,
+    /// The model or tool.
+    pub name: String,
+    /// What happens when its outcome is unknown.
+    pub policy: EffectPolicy,
+    /// Where it stands.
+    pub status: StepStatus,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// Why it, or its last attempt, failed.
+    pub error: Option<StepError>,
+    /// Its outcome is unknown and a person was asked.
+    pub unknown: bool,
+    /// What the person said.
+    pub resolution: Option<Resolution>,
+    /// Its last attempt failed in a way that is known, and another one follows.
+    pub retrying: bool,
+    /// When a wait ends by itself.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// A signal as the journal tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignalState {
+    /// The sender's id.
+    pub id: String,
+    /// Which signal.
+    pub name: String,
+    /// What came with it.
+    pub data: Value,
+}
+
+/// An event that the state does not allow: a damaged journal or a defect.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// The run's status forbids it.
+    #[error("the journal breaks the rules of a run")]
+    Run(#[from] IllegalRunTransition),
+    /// The step's status forbids it.
+    #[error("the journal breaks the rules of step {0}")]
+    Step(StepKey, #[source] IllegalStepTransition),
+    /// The step was never started.
+    #[error("the journal speaks of step {0}, which never began")]
+    UnknownStep(StepKey),
+}
+
+/// The fold of a run's journal.
+#[derive(Debug, Clone)]
+pub struct RunState {
+    status: RunStatus,
+    steps: HashMap<StepKey, StepState>,
+    signals: Vec<SignalState>,
+    usage: Usage,
+    machine: AgentMachine,
+}
+
+impl Default for RunState {
+    fn default() -> Self {
+        Self {
+            status: RunStatus::Queued,
+            steps: HashMap::new(),
+            signals: Vec::new(),
+            usage: Usage::default(),
+            machine: AgentMachine::default(),
+        }
+    }
+}
+
+impl RunState {
+    /// Takes one event in. `seq` is its number; it matters only for messages to the run, so the
+    /// owner applies events of its own before the store has numbered them.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the state is then not to be used any more.
+    pub fn apply(&mut self, seq: u64, event: &EventBody) -> Result<(), ApplyError> {
+        use EventBody as E;
+        match event {
+            E::RunClaimed { .. } if self.status == RunStatus::Queued => {
+                self.status = self.status.apply(RunTransition::Start)?;
+            }
+            E::RunCompleted { .. } => self.status = self.status.apply(RunTransition::Complete)?,
+            E::RunFailed { .. } => self.status = self.status.apply(RunTransition::Fail)?,
+            E::RunCanceled { .. } => self.status = self.status.apply(RunTransition::Cancel)?,
+            E::StepStarted { step, step_kind, name, policy, attempt } => {
+                self.start(step, *step_kind, name, *policy, *attempt)?;
+            }
+            E::StepSucceeded { step } => self.end(step, StepTransition::Succeed, None)?,
+            E::StepFailed { step, error } => {
+                self.end(step, StepTransition::Fail, Some(error))?;
+            }
+            E::StepSkipped { step } => self.end(step, StepTransition::Skip, None)?,
+            E::StepCanceled { step, .. } => self.end(step, StepTransition::Cancel, None)?,
+            E::StepIndeterminate { step, .. } => self.end(step, StepTransition::LoseTrack, None)?,
+            E::StepRetrying { step, error, .. } => {
+                let state = self.known(step)?;
+                state.error = Some(error.clone());
+                state.retrying = true;
+            }
+            E::TimerSet { step, wake_at } => self.known(step)?.wake_at = Some(*wake_at),
+            E::StepUnknown { step, .. } => {
+                let state = self.known(step)?;
+                state.unknown = true;
+                state.resolution = None;
+            }
+            E::StepResolved { step, resolution } => {
+                self.known(step)?.resolution = Some(resolution.clone());
+            }
+            E::LlmCompleted { usage, .. } => self.usage = self.usage.plus(*usage),
+            E::SignalReceived { id, name, data } => self.signals.push(SignalState {
+                id: id.clone(),
+                name: name.clone(),
+                data: data.clone(),
+            }),
+            E::ToolCompleted { step, output, .. } => self.consume_signal(step, output),
+            _ => {}
+        }
+        self.machine.apply(seq, event);
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        key: &StepKey,
+        kind: StepKind,
+        name: &str,
+        policy: EffectPolicy,
+        attempt: u32,
+    ) -> Result<(), ApplyError> {
+        let step = self.steps.entry(key.clone()).or_insert_with(|| StepState {
+            kind,
+            name: name.to_owned(),
+            policy,
+            status: StepStatus::Pending,
+            attempts: 0,
+            error: None,
+            unknown: false,
+            resolution: None,
+            retrying: false,
+            wake_at: None,
+        });
+        step.status = step
+            .status
+            .apply(StepTransition::Start)
+            .map_err(|error| ApplyError::Step(key.clone(), error))?;
+        step.attempts = attempt;
+        step.unknown = false;
+        step.resolution = None;
+        step.retrying = false;
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        key: &StepKey,
+        transition: StepTransition,
+        error: Option<&StepError>,
+    ) -> Result<(), ApplyError> {
+        let step = self.known(key)?;
+        step.status =
+            step.status.apply(transition).map_err(|error| ApplyError::Step(key.clone(), error))?;
+        step.error = error.cloned();
+        step.unknown = false;
+        Ok(())
+    }
+
+    fn known(&mut self, key: &StepKey) -> Result<&mut StepState, ApplyError> {
+        self.steps.get_mut(key).ok_or_else(|| ApplyError::UnknownStep(key.clone()))
+    }
+
+    /// A wait that ended with a signal took it: no other wait gets the same one.
+    fn consume_signal(&mut self, step: &StepKey, output: &Value) {
+        let waits = self.steps.get(step).is_some_and(|step| step.kind == StepKind::Wait);
+        if let (true, Some(id)) = (waits, output.get("signal_id").and_then(Value::as_str)) {
+            self.signals.retain(|signal| signal.id != id);
+        }
+    }
+
+    /// Where the run stands.
+    #[must_use]
+    pub const fn status(&self) -> RunStatus {
+        self.status
+    }
+
+    /// All steps that have begun, in no order.
+    pub fn steps(&self) -> impl Iterator<Item = (&StepKey, &StepState)> {
+        self.steps.iter()
+    }
+
+    /// A step that has begun.
+    #[must_use]
+    pub fn step(&self, key: &StepKey) -> Option<&StepState> {
+        self.steps.get(key)
+    }
+
+    /// The oldest signal of that name which no wait took yet.
+    #[must_use]
+    pub fn signal(&self, name: &str) -> Option<&SignalState> {
+        self.signals.iter().find(|signal| signal.name == name)
+    }
+
+    /// Tokens of all model calls so far.
+    #[must_use]
+    pub const fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// The machine.
+    #[must_use]
+    pub const fn machine(&self) -> &AgentMachine {
+        &self.machine
+    }
+
+    /// What has to be done now, commands that are being performed included. Empty for a run that
+    /// ended.
+    #[must_use]
+    pub fn next(&self) -> Vec<MachineCommand> {
+        if self.status.is_terminal() { Vec::new() } else { self.machine.next() }
+    }
+}
