@@ -3,7 +3,10 @@
 //! Nothing here is meant for production: suites panic when a contract is broken, because that is
 //! how a test fails.
 
+mod gate;
+mod ledger_tool;
 mod manual_clock;
+mod scripted_model;
 mod sequential_ids;
 
 #[allow(
@@ -23,4 +26,10 @@ pub mod store_contract;
 )]
 pub mod tool_contract;
 
-pub use self::{manual_clock::ManualClock, sequential_ids::SequentialIds};
+pub use self::{
+    gate::Gate,
+    ledger_tool::{Effect, LedgerTool},
+    manual_clock::ManualClock,
+    scripted_model::{ScriptedModel, Turn},
+    sequential_ids::SequentialIds,
+};

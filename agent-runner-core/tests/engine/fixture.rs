@@ -1,0 +1,138 @@
+//! An engine on an in-memory store, and short ways to ask what a test wants to know.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_runner_core::{
+    engine::{Engine, EngineHandle, EngineOptions, Frame, NewRun, WatchOptions},
+    agent::ModelName,
+    event::{Event, EventBody},
+    id::RunId,
+    run::Run,
+    store::{EventQuery, InMemoryStore, Store},
+    testing::{ScriptedModel, Turn},
+    tool::Tool,
+};
+use futures::StreamExt as _;
+
+/// Nothing in these tests takes this long unless it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct World {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) model: ScriptedModel,
+    pub(crate) tools: Vec<Arc<dyn Tool>>,
+    pub(crate) options: EngineOptions,
+}
+
+impl World {
+    pub(crate) fn new(turns: impl IntoIterator<Item = Turn>) -> Self {
+        let options = EngineOptions {
+            default_model: ModelName::new("test", "model"),
+            poll_interval: Duration::from_millis(20),
+            lease_ttl: Duration::from_secs(2),
+            ..EngineOptions::default()
+        };
+        Self {
+            store: Arc::new(InMemoryStore::new()),
+            model: ScriptedModel::new(turns),
+            tools: Vec::new(),
+            options,
+        }
+    }
+
+    pub(crate) fn with_tool(mut self, tool: impl Tool) -> Self {
+        self.tools.push(Arc::new(tool));
+        self
+    }
+
+    /// Another engine on the same store, as another process would have it.
+    pub(crate) fn engine(&self) -> Engine {
+        Engine::builder(Arc::clone(&self.store))
+            .provider(self.model.clone())
+            .tools(self.tools.iter().cloned())
+            .options(self.options.clone())
+            .build()
+            .unwrap()
+    }
+
+    pub(crate) fn start(&self) -> (Engine, EngineHandle) {
+        let engine = self.engine();
+        let handle = engine.start();
+        (engine, handle)
+    }
+}
+
+pub(crate) async fn create(engine: &Engine, new: NewRun) -> RunId {
+    engine.create_run(new).await.unwrap().run.id
+}
+
+pub(crate) async fn ended(engine: &Engine, id: RunId) -> Run {
+    let run = engine.join(id, PATIENCE).await.unwrap();
+    assert!(run.status.is_terminal(), "the run hangs: {run:#?}\n{:#?}", kinds(engine, id).await);
+    check_journal(engine, id).await;
+    run
+}
+
+pub(crate) async fn events(engine: &Engine, id: RunId) -> Vec<Event> {
+    engine.events(id, &EventQuery::after(0)).await.unwrap()
+}
+
+pub(crate) async fn kinds(engine: &Engine, id: RunId) -> Vec<String> {
+    events(engine, id).await.into_iter().map(|event| event.kind).collect()
+}
+
+pub(crate) fn count(kinds: &[String], kind: &str) -> usize {
+    kinds.iter().filter(|k| *k == kind).count()
+}
+
+/// I5, I6, I7, I8 for one run.
+pub(crate) async fn check_journal(engine: &Engine, id: RunId) {
+    let run = engine.run(id).await.unwrap();
+    let events = events(engine, id).await;
+    for (n, event) in events.iter().enumerate() {
+        assert_eq!(event.seq, n as u64 + 1, "numbers have no gaps");
+    }
+    assert_eq!(events.last().unwrap().seq, run.last_seq);
+    assert!(events.is_sorted_by_key(|event| event.epoch), "epochs never go back");
+    let ends: Vec<_> = events
+        .iter()
+        .filter(|e| matches!(e.kind.as_str(), "run.completed" | "run.failed" | "run.canceled"))
+        .collect();
+    if run.status.is_terminal() {
+        assert_eq!(ends.len(), 1, "one end");
+        assert_eq!(ends[0].seq, run.last_seq, "the end is last");
+        assert!(run.owner.is_none() && run.finished_at.is_some());
+    } else {
+        assert!(ends.is_empty());
+    }
+    let state = engine.fold(id).await.unwrap();
+    assert_eq!(state.status(), run.status, "the row is the fold of the journal");
+    assert_eq!(state.usage(), run.usage);
+    for step in engine.steps(id).await.unwrap() {
+        let folded = state.step(&step.key).unwrap();
+        assert_eq!((folded.status, folded.attempts), (step.status, step.attempts), "{}", step.key);
+        if run.status.is_terminal() {
+            assert!(step.status.is_terminal(), "step {} is still {}", step.key, step.status);
+        }
+        for seq in [step.started_seq, step.done_seq].into_iter().flatten() {
+            let body = EventBody::from_event(&events[seq as usize - 1]).unwrap().unwrap();
+            assert_eq!(body.step(), Some(&step.key), "the row points at its own events");
+        }
+    }
+}
+
+/// Waits until the run has an event of that kind.
+pub(crate) async fn wait_for(engine: &Engine, id: RunId, kind: &str) -> Event {
+    let mut frames = engine.watch(id, WatchOptions { after: 0, live: false });
+    let found = async {
+        loop {
+            match frames.next().await {
+                Some(Ok(Frame::Event(event))) if event.kind == kind => return event,
+                Some(Ok(Frame::End { .. })) | None => panic!("the run ended without `{kind}`"),
+                Some(Ok(_)) => {}
+                Some(Err(error)) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("`{kind}` never came"))
+}

@@ -1,0 +1,190 @@
+//! What becomes of a run whose worker is lost. Dropping an [`EngineHandle`] stops its tasks
+//! between any two awaits, as the death of the process would.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_runner_core::{
+    engine::{EngineHandle, NewRun},
+    id::StepKey,
+    run::{ParkReason, RunStatus},
+    step::{EffectPolicy, StepStatus},
+    store::Store,
+    testing::{FaultyStore, Gate, LedgerTool, Turn},
+    tool::{Reconciled, ToolOutput},
+};
+use serde_json::json;
+
+use crate::fixture::*;
+
+fn world(tool: &LedgerTool) -> World {
+    let mut world =
+        World::new([Turn::tool("post", json!({"n": 1})), Turn::text("done")]).with_tool(tool.clone());
+    world.options.lease_ttl = Duration::from_millis(300);
+    world
+}
+
+/// Runs until the tool has had its effect, then kills the worker before the outcome is recorded.
+async fn killed_in_the_effect(world: &World, gate: &Gate) -> agent_runner_core::id::RunId {
+    let (engine, handle) = world.start();
+    let id = create(&engine, NewRun::new("x")).await;
+    gate.wait_for_arrival().await;
+    kill(handle).await;
+    id
+}
+
+async fn kill(handle: EngineHandle) {
+    drop(handle);
+    tokio::task::yield_now().await;
+}
+
+#[tokio::test]
+async fn s2_an_idempotent_effect_is_repeated_with_the_same_key() {
+    let gate = Gate::new();
+    let tool = LedgerTool::new("post", EffectPolicy::Idempotent).held_by(gate.clone());
+    let world = world(&tool);
+    let id = killed_in_the_effect(&world, &gate).await;
+    gate.open();
+    let (engine, _handle) = world.start();
+    assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
+    let effects = tool.effects();
+    assert_eq!(effects.iter().map(|e| e.attempt).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(effects[0].idempotency_key, effects[1].idempotency_key);
+    assert_eq!(world.model.requests().len(), 2, "the model's first reply was not asked for again");
+}
+
+#[tokio::test]
+async fn s2_an_effect_at_most_once_is_not_repeated_and_the_model_is_told() {
+    let gate = Gate::new();
+    let tool = LedgerTool::new("post", EffectPolicy::AtMostOnce).held_by(gate.clone());
+    let world = world(&tool);
+    let id = killed_in_the_effect(&world, &gate).await;
+    let (engine, _handle) = world.start();
+    assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
+    assert_eq!(tool.effects().len(), 1);
+    let step = engine.step(id, &StepKey::new("turn.1.tool.1")).await.unwrap();
+    assert_eq!(step.step.status, StepStatus::Indeterminate);
+    let told = serde_json::to_string(&world.model.requests().pop().unwrap().messages).unwrap();
+    assert!(told.contains("is not known"), "{told}");
+}
+
+#[tokio::test]
+async fn s2_an_effect_to_ask_about_parks_the_run() {
+    let gate = Gate::new();
+    let tool = LedgerTool::new("post", EffectPolicy::Ask).held_by(gate.clone());
+    let world = world(&tool);
+    let id = killed_in_the_effect(&world, &gate).await;
+    let (engine, _handle) = world.start();
+    wait_for(&engine, id, "run.parked").await;
+    let run = engine.run(id).await.unwrap();
+    assert_eq!(run.park.unwrap().reason, ParkReason::Ask);
+    assert_eq!(tool.effects().len(), 1);
+    check_journal(&engine, id).await;
+}
+
+#[tokio::test]
+async fn s2_a_probe_decides_about_an_effect_to_reconcile() {
+    let done = Reconciled::Done(ToolOutput::new(json!("it went through")));
+    for (probe, effects, parked) in
+        [(done, 1, false), (Reconciled::NotDone, 2, false), (Reconciled::Unknown, 1, true)]
+    {
+        let gate = Gate::new();
+        let tool = LedgerTool::new("post", EffectPolicy::Reconcile)
+            .held_by(gate.clone())
+            .probed_as(probe.clone());
+        let world = world(&tool);
+        let id = killed_in_the_effect(&world, &gate).await;
+        gate.open();
+        let (engine, _handle) = world.start();
+        if parked {
+            wait_for(&engine, id, "run.parked").await;
+            assert_eq!(engine.run(id).await.unwrap().park.unwrap().reason, ParkReason::Ask);
+        } else {
+            assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
+        }
+        assert_eq!(tool.effects().len(), effects, "{probe:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_model_call_in_flight_is_made_again_and_watchers_are_told() {
+    let gate = Gate::new();
+    let held = Turn::Held("half".into(), gate.clone(), Box::new(Turn::text(" whole")));
+    let mut world = World::new([held]);
+    world.options.lease_ttl = Duration::from_millis(300);
+    let (engine, handle) = world.start();
+    let id = create(&engine, NewRun::new("x")).await;
+    gate.wait_for_arrival().await;
+    wait_for(&engine, id, "llm.started").await;
+    kill(handle).await;
+    gate.open();
+    let (engine, _handle) = world.start();
+    let run = ended(&engine, id).await;
+    assert_eq!(run.output, Some(json!("half whole")));
+    assert_eq!(run.recoveries, 0, "progress forgives");
+    assert_eq!(count(&kinds(&engine, id).await, "llm.attempt_restarted"), 1);
+    let claims: Vec<_> =
+        events(&engine, id).await.into_iter().filter(|e| e.kind == "run.claimed").collect();
+    assert_eq!(claims[1].payload["recovered"], true);
+}
+
+#[tokio::test]
+async fn s14_a_run_whose_owner_died_is_canceled_by_the_sweeper() {
+    let gate = Gate::new();
+    let tool = LedgerTool::new("post", EffectPolicy::Idempotent).held_by(gate.clone());
+    let world = world(&tool);
+    let id = killed_in_the_effect(&world, &gate).await;
+    let engine = world.engine();
+    let run = engine.cancel(id, Some("enough".into())).await.unwrap();
+    assert!(run.cancel_requested && run.status == RunStatus::Running, "its owner may still live");
+    let _handle = engine.start();
+    let run = ended(&engine, id).await;
+    assert_eq!(run.status, RunStatus::Canceled);
+    assert_eq!(tool.effects().len(), 1);
+}
+
+#[tokio::test]
+async fn s38_a_run_that_loses_every_worker_is_parked_as_poison_and_can_be_resumed() {
+    let tool = LedgerTool::new("post", EffectPolicy::Idempotent);
+    let world = world(&tool);
+    let engine = world.engine();
+    let id = create(&engine, NewRun::new("x")).await;
+    // A worker that claims and dies, again and again.
+    for _ in 0..=agent_runner_core::limits::RECOVERIES_MAX {
+        let worker = agent_runner_core::id::WorkerId::from_uuid(engine.ids().next());
+        let claimed = world.store.claim(worker, 1).await.unwrap();
+        assert_eq!(claimed.len(), 1);
+        assert_eq!(world.store.sweep(10).await.unwrap().revoked, [id], "an unknown worker is lost");
+    }
+    let _handle = engine.start();
+    wait_for(&engine, id, "run.parked").await;
+    let run = engine.run(id).await.unwrap();
+    assert_eq!(run.park.unwrap().reason, ParkReason::Poison);
+    assert!(world.model.requests().is_empty());
+    engine.resume(id).await.unwrap();
+    assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
+}
+
+#[tokio::test]
+async fn s24_a_write_whose_answer_was_lost_is_not_written_twice() {
+    // The n-th writing call fails, before or after the commit, for every n until none is left.
+    for fault in [agent_runner_core::testing::Fault::BeforeCommit, agent_runner_core::testing::Fault::AfterCommit] {
+        for n in 1..60 {
+            let tool = LedgerTool::new("post", EffectPolicy::AtMostOnce);
+            let mut world = world(&tool);
+            let plain = Arc::clone(&world.store);
+            let engine = world.engine();
+            let id = create(&engine, NewRun::new("x")).await;
+            let faulty = Arc::new(FaultyStore::new(plain));
+            faulty.fail_nth(n, fault);
+            world.store = Arc::clone(&faulty) as Arc<dyn Store>;
+            let (engine, _handle) = world.start();
+            let run = ended(&engine, id).await;
+            assert_eq!(run.status, RunStatus::Completed, "{fault:?} {n}");
+            assert_eq!(tool.effects().len(), 1, "{fault:?} {n}");
+            assert_eq!(count(&kinds(&engine, id).await, "run.claimed"), 1, "{fault:?} {n}");
+            if n > 12 {
+                break;
+            }
+        }
+    }
+}
