@@ -3,9 +3,18 @@
 //! Nothing here is meant for production: suites panic when a contract is broken, because that is
 //! how a test fails.
 
+mod faulty_store;
 mod manual_clock;
 mod sequential_ids;
 
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the suite runs inside tests: it fails by panicking"
+)]
+pub mod llm_contract;
 #[allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,4 +32,8 @@ pub mod store_contract;
 )]
 pub mod tool_contract;
 
-pub use self::{manual_clock::ManualClock, sequential_ids::SequentialIds};
+pub use self::{
+    faulty_store::{Fault, FaultyStore, PausedCall, WriteCall},
+    manual_clock::ManualClock,
+    sequential_ids::SequentialIds,
+};
