@@ -3,12 +3,21 @@
 //! Nothing here is meant for production: suites panic when a contract is broken, because that is
 //! how a test fails.
 
+mod faulty_store;
 mod gate;
 mod ledger_tool;
 mod manual_clock;
 mod scripted_model;
 mod sequential_ids;
 
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the suite runs inside tests: it fails by panicking"
+)]
+pub mod llm_contract;
 #[allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -27,6 +36,7 @@ pub mod store_contract;
 pub mod tool_contract;
 
 pub use self::{
+    faulty_store::{Fault, FaultyStore, PausedCall, WriteCall},
     gate::Gate,
     ledger_tool::{Effect, LedgerTool},
     manual_clock::ManualClock,

@@ -6,6 +6,8 @@
 mod http;
 #[cfg(any(feature = "_http", feature = "scripted"))]
 mod llm;
+#[cfg(feature = "sqlite")]
+mod store;
 
 #[cfg(feature = "_http")]
 pub use self::http::Timeouts;
@@ -13,3 +15,7 @@ pub use self::http::Timeouts;
 pub use self::llm::ollama::OllamaProvider;
 #[cfg(feature = "openai")]
 pub use self::llm::openai::OpenAiProvider;
+#[cfg(feature = "scripted")]
+pub use self::llm::scripted::ScriptedProvider;
+#[cfg(feature = "sqlite")]
+pub use self::store::{Finding, Severity, SqliteOptions, SqliteStats, SqliteStore, Synchronous};

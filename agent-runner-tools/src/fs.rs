@@ -20,3 +20,6 @@ pub use self::{
     tools::{FilesList, FilesRead, FilesWrite},
     workspace::{FsLimits, Workspace},
 };
+
+#[cfg(test)]
+mod tests;

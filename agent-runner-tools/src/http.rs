@@ -14,3 +14,6 @@ pub use self::{
     get::HttpGet,
     post::{HttpPost, PostPolicyError},
 };
+
+#[cfg(test)]
+mod tests;

@@ -176,6 +176,7 @@ impl Driver {
             if self.past_deadline() {
                 return self.end_overdue().await;
             }
+            self.look |= self.signalled.take_changed();
             self.advance()?;
             if self.active.is_empty() {
                 let rest = self.rest();
@@ -237,7 +238,8 @@ impl Driver {
     fn advance(&mut self) -> Result<(), Stop> {
         // A pure step may end in the same breath, so that others can begin: look again.
         loop {
-            if self.pause || self.inner.active.is_draining() || self.outbox.len() > OUTBOX_MAX {
+            let held = self.pause || self.look || self.inner.active.is_draining();
+            if held || self.outbox.len() > OUTBOX_MAX {
                 return Ok(());
             }
             let mut begun = false;
@@ -282,10 +284,8 @@ impl Driver {
                 self.acknowledge(sent).await
             }
             Some(outcome) = self.in_flight.next() => self.take(outcome),
-            () = signalled.poked.notified() => {
-                self.look = true;
-                Ok(())
-            }
+            // The loop takes the flag that goes with it.
+            () = signalled.poked() => Ok(()),
             () = optional(&mut self.heartbeat) => {
                 self.heartbeat = None;
                 self.tell_heartbeats()

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -39,10 +39,28 @@ const SWEEP_MAX: usize = 50;
 /// What others may tell a run's driver.
 #[derive(Debug, Default)]
 pub(super) struct Signalled {
-    /// Somebody changed the run: look.
-    pub(super) poked: Notify,
+    /// Somebody changed the run: look. The flag says so even while nobody waits for the notice.
+    poked: Notify,
+    changed: AtomicBool,
     /// The control number that the driver knows.
     pub(super) control: AtomicU64,
+}
+
+impl Signalled {
+    fn poke(&self) {
+        self.changed.store(true, Ordering::Release);
+        self.poked.notify_one();
+    }
+
+    /// Whether somebody changed the run since this was last asked.
+    pub(super) fn take_changed(&self) -> bool {
+        self.changed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Waits until somebody changes the run.
+    pub(super) async fn poked(&self) {
+        self.poked.notified().await;
+    }
 }
 
 /// Idle, working, draining.
@@ -68,13 +86,13 @@ impl ActiveRuns {
     pub(super) fn poke(&self, run: RunId) {
         let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(signalled) = runs.get(&run) {
-            signalled.poked.notify_one();
+            signalled.poke();
         }
     }
 
     fn poke_all(&self) {
         let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.values().for_each(|signalled| signalled.poked.notify_one());
+        runs.values().for_each(|signalled| signalled.poke());
     }
 
     fn enter(&self, run: RunId) -> Arc<Signalled> {

@@ -128,7 +128,11 @@ fn said(text: String, stop: StopReason) -> Vec<LlmEvent> {
 
 impl ScriptedModel {
     /// The events of a turn and the gate before the last of them.
-    fn events(&self, turn: &Turn, n: usize) -> Result<(Vec<LlmEvent>, Option<Gate>), ProviderError> {
+    fn events(
+        &self,
+        turn: &Turn,
+        n: usize,
+    ) -> Result<(Vec<LlmEvent>, Option<Gate>), ProviderError> {
         match turn {
             Turn::Text(text) => Ok((said(text.clone(), StopReason::EndTurn), None)),
             Turn::Stops(text, stop) => Ok((said(text.clone(), stop.clone()), None)),

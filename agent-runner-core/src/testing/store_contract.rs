@@ -33,11 +33,18 @@
 
 pub mod claiming;
 pub mod creation;
+pub mod deletion;
 pub mod fencing;
 mod fixture;
+pub mod hint;
 pub mod journal;
+pub mod listing;
+pub mod payload;
+pub mod record;
+pub mod reopening;
 pub mod rules;
 pub mod sweeping;
+pub mod worker;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -165,6 +172,59 @@ macro_rules! store_contract {
                 racing_sweepers_revoke_a_run_once,
                 racing_sweepers_and_claimers_give_a_run_one_owner,
                 i12_ready_is_exactly_what_can_be_claimed,
+            }
+            worker {
+                a_worker_is_listed_with_its_lease_and_its_runs,
+                a_beat_brings_a_worker_up_to_date,
+                a_lease_may_be_endless,
+                a_worker_that_is_gone_is_forgotten,
+                a_worker_sees_the_control_state_of_its_runs,
+                a_lost_worker_sees_that_it_has_nothing,
+            }
+            deletion {
+                only_a_run_that_ended_is_deleted,
+                a_run_is_deleted_whole_and_alone,
+                a_payload_stays_while_a_run_has_it,
+                a_deleted_run_leaves_its_key_and_id_free,
+            }
+            record {
+                a_version_grows_by_one_with_every_write,
+                a_write_whose_expectation_does_not_hold_changes_nothing,
+                a_version_is_a_compare_and_set,
+                a_deletion_tells_whether_there_was_one,
+                an_expired_record_is_as_good_as_absent,
+                a_write_replaces_the_expiry,
+                records_are_listed_by_key,
+                collections_have_nothing_to_do_with_each_other,
+            }
+            payload {
+                a_payload_reads_back_byte_by_byte,
+                a_payload_may_come_again,
+                an_unknown_payload_is_not_found,
+                moments_are_kept_to_the_microsecond,
+            }
+            listing {
+                a_list_shows_the_newest_first,
+                runs_are_listed_by_status,
+                every_condition_of_a_list_must_hold,
+                text_is_found_in_goal_and_name,
+                pages_of_runs_skip_and_repeat_nothing,
+                a_page_of_runs_starts_beyond_any_id,
+                events_are_read_in_both_directions,
+                events_are_filtered_by_type_and_step,
+                journals_do_not_mix,
+            }
+            hint {
+                a_listener_hears_of_new_events,
+                a_listener_hears_that_a_run_became_claimable,
+                a_listener_hears_of_a_sweep,
+                a_listener_that_sleeps_holds_up_nobody,
+            }
+            reopening {
+                what_was_acknowledged_is_there_after_reopening,
+                guards_hold_between_handles,
+                i5_writers_behind_two_handles_leave_no_gap,
+                workers_behind_two_handles_never_share_a_run,
             }
         }
     };

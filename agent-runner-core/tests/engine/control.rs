@@ -153,8 +153,7 @@ async fn s9_a_storm_of_pauses_and_resumes_ends_in_the_last_requested_state() {
         async move {
             for i in 0..125 {
                 let pause = (i * 7 + n) % 3 != 0;
-                let result =
-                    if pause { engine.pause(id).await } else { engine.resume(id).await };
+                let result = if pause { engine.pause(id).await } else { engine.resume(id).await };
                 if let Err(error) = result {
                     assert_eq!(error.kind(), EngineErrorKind::Busy, "{error}");
                 }

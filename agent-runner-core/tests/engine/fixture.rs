@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use agent_runner_core::{
-    engine::{Engine, EngineHandle, EngineOptions, Frame, NewRun, WatchOptions},
     agent::ModelName,
+    engine::{Engine, EngineHandle, EngineOptions, Frame, NewRun, WatchOptions},
     event::{Event, EventBody},
     id::RunId,
     run::Run,

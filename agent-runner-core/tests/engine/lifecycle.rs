@@ -19,8 +19,15 @@ async fn a_model_that_answers_completes_its_run() {
     assert_eq!(run.output, Some(json!("forty-two")));
     assert_eq!(
         kinds(&engine, id).await,
-        ["run.queued", "run.claimed", "step.started", "llm.started", "llm.completed",
-         "step.succeeded", "run.completed"]
+        [
+            "run.queued",
+            "run.claimed",
+            "step.started",
+            "llm.started",
+            "llm.completed",
+            "step.succeeded",
+            "run.completed"
+        ]
     );
 }
 
@@ -56,8 +63,7 @@ async fn unknown_tools_wrong_arguments_and_tool_errors_are_answered_to_the_model
         ("ledger".to_owned(), json!("not an object {")),
         ("ledger".to_owned(), json!({"n": 1})),
     ];
-    let world =
-        World::new([Turn::Tools(calls), Turn::text("I see")]).with_tool(tool.clone());
+    let world = World::new([Turn::Tools(calls), Turn::text("I see")]).with_tool(tool.clone());
     let (engine, _handle) = world.start();
     let id = create(&engine, NewRun::new("x")).await;
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
@@ -88,8 +94,7 @@ async fn a_two_megabyte_output_is_kept_whole_and_shown_in_part() {
     let text = big.clone();
     let tool = LedgerTool::new("big", EffectPolicy::Pure)
         .answering(move |_, _| Ok(agent_runner_core::tool::ToolOutput::new(text.clone())));
-    let world =
-        World::new([Turn::tool("big", json!({})), Turn::text("seen")]).with_tool(tool);
+    let world = World::new([Turn::tool("big", json!({})), Turn::text("seen")]).with_tool(tool);
     let (engine, _handle) = world.start();
     let id = create(&engine, NewRun::new("x")).await;
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);

@@ -75,7 +75,8 @@ async fn heartbeats_keep_coming_while_a_model_is_silent() {
 
 #[tokio::test]
 async fn an_answer_that_does_not_fit_the_schema_is_mended_or_fails_in_the_end() {
-    let schema = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}});
+    let schema =
+        json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}});
     let new = NewRun { output_schema: Some(schema), ..NewRun::new("x") };
     let world = World::new([
         Turn::text("not json"),

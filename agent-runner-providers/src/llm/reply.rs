@@ -47,6 +47,7 @@ impl Reply {
     }
 
     /// What to send back with the reasoning.
+    #[cfg(feature = "_http")]
     pub(crate) fn keep_reasoning_state(
         &mut self,
         provider: &str,
@@ -67,6 +68,7 @@ impl Reply {
     }
 
     /// The bytes of text and reasoning so far.
+    #[cfg(feature = "_http")]
     pub(crate) const fn len(&self) -> usize {
         self.text.len() + self.reasoning.len()
     }

@@ -122,6 +122,11 @@ impl FileError {
         Self::new(FileErrorKind::Cancelled, "the file operation was cancelled")
     }
 
+    pub(super) fn with_source(mut self, source: io::Error) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// The effect may have happened although there is an error.
     pub(super) const fn effect_possible(mut self) -> Self {
         self.effect_possible = true;

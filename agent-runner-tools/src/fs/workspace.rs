@@ -132,7 +132,10 @@ impl Workspace {
 impl Inner {
     fn project(&self, id: ProjectId) -> Result<ProjectDir, FileError> {
         let name = id.to_string();
-        let fail = |error| FileError::io("the project's directory", error);
+        let fail = |error| {
+            let said = "the project's directory cannot be used; tell the operator";
+            FileError::new(FileErrorKind::Internal, said).with_source(error)
+        };
         match self.root.create_dir(&name) {
             Ok(()) => sync_dir(&self.root).map_err(fail)?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -185,6 +185,10 @@ impl Call {
     /// Sends the request and reads the answer. Dropping the future closes the connection.
     pub(super) async fn send(self, cx: &ToolCx) -> Result<Answer, ToolError> {
         let Self { host, request } = self;
+        if cx.cancel.is_cancelled() {
+            let said = "the call was cancelled before anything was sent";
+            return Err(ToolError::new(ToolErrorKind::Cancelled, said));
+        }
         let exchange = async {
             let response = request.send().await.map_err(|error| transport(&host, error))?;
             read(response).await.map_err(|error| transport(&host, error))

@@ -27,6 +27,8 @@ pub(super) enum Rest {
     Pause,
     /// This process shuts down.
     Release,
+    /// It goes on as soon as what is on its way has arrived.
+    GoOn,
     /// It waits.
     Park { reason: ParkReason, step: Option<StepKey>, wake_at: Option<Timestamp>, on: Value },
 }
@@ -71,6 +73,7 @@ impl Driver {
                 .await
             }
             Rest::Release => self.release(true).await,
+            Rest::GoOn => self.catch_up().await,
             Rest::Park { reason, step, wake_at, on } => {
                 let ready = wake_at.map_or(Ready::Never, Ready::At);
                 let park = Park { reason, wake_at, waiting_on: on };
@@ -79,6 +82,22 @@ impl Driver {
                 self.write_last(body, |patch| leave(patch, Some(park)), ready, true).await
             }
         }
+    }
+
+    /// Lets the journal catch up with a run that is held up by it.
+    async fn catch_up(&mut self) -> Result<bool, Stop> {
+        self.flush();
+        if self.appending.is_some() {
+            self.quiesce().await?;
+        } else if self.look {
+            self.sync().await?;
+        } else {
+            return Err(Stop::Broken(EngineError::new(
+                crate::engine::EngineErrorKind::Internal,
+                "the run has nothing to do and nothing to wait for",
+            )));
+        }
+        Ok(false)
     }
 
     async fn fail(&mut self, error: RunError, guarded: bool) -> Result<bool, Stop> {
@@ -130,6 +149,9 @@ impl Driver {
                     (a, b) => a.or(b),
                 };
             }
+        }
+        if asks.is_empty() && waits.is_empty() {
+            return Rest::GoOn;
         }
         asks.sort();
         waits.sort();

@@ -1,0 +1,392 @@
+//! A store that fails, or stands still, exactly where a test wants it to.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    event::{Event, NewEvent},
+    id::{RunId, WorkerId},
+    llm::BoxStream,
+    run::Run,
+    step::Step,
+    store::{
+        Appended, Batch, Change, Control, Created, Durability, EventQuery, PutRecord, Ready,
+        Record, RecordExpect, RecordStore, RunQuery, Store, StoreError, StoreErrorKind, Sweep,
+        Worker,
+    },
+};
+
+/// Where in a writing call something happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a commit has nothing but a before and an after")]
+pub enum Fault {
+    /// Nothing is written.
+    BeforeCommit,
+    /// Everything is written, but the caller does not learn it.
+    AfterCommit,
+}
+
+/// A method that writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriteCall {
+    /// [`Store::create`].
+    Create,
+    /// [`Store::append`].
+    Append,
+    /// [`Store::claim`].
+    Claim,
+    /// [`Store::beat`].
+    Beat,
+    /// [`Store::leave`].
+    Leave,
+    /// [`Store::sweep`].
+    Sweep,
+    /// [`Store::delete`].
+    Delete,
+    /// [`RecordStore::put_record`].
+    PutRecord,
+    /// [`RecordStore::delete_record`].
+    DeleteRecord,
+}
+
+impl WriteCall {
+    /// Every method that writes.
+    pub const ALL: [Self; 9] = [
+        Self::Create,
+        Self::Append,
+        Self::Claim,
+        Self::Beat,
+        Self::Leave,
+        Self::Sweep,
+        Self::Delete,
+        Self::PutRecord,
+        Self::DeleteRecord,
+    ];
+}
+
+/// A [`Store`] around another that counts writing calls and disturbs those it was told to.
+///
+/// A disturbed call answers `Unavailable`, as a database does whose connection broke. Reading
+/// calls are never disturbed, so that a test can always look.
+#[derive(Debug)]
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    counted: Vec<WriteCall>,
+    plan: Mutex<Plan>,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    calls: u64,
+    disturbances: BTreeMap<u64, Disturbance>,
+}
+
+#[derive(Debug, Default)]
+struct Disturbance {
+    fault: Option<Fault>,
+    pause: Option<(Fault, Gate)>,
+}
+
+#[derive(Debug, Clone)]
+struct Gate {
+    reached: CancellationToken,
+    open: CancellationToken,
+}
+
+impl Gate {
+    async fn pass(&self) {
+        self.reached.cancel();
+        self.open.cancelled().await;
+    }
+}
+
+/// Holds one writing call. The call goes on when this is released or dropped.
+#[derive(Debug)]
+#[must_use = "the call goes on when this is dropped"]
+pub struct PausedCall {
+    gate: Gate,
+}
+
+impl PausedCall {
+    /// Waits until the call has come to the place where it is held.
+    pub async fn reached(&self) {
+        self.gate.reached.cancelled().await;
+    }
+
+    /// Lets the call go on.
+    pub fn release(self) {}
+}
+
+impl Drop for PausedCall {
+    fn drop(&mut self) {
+        self.gate.open.cancel();
+    }
+}
+
+impl FaultyStore {
+    /// A store that passes everything on to `inner` and counts every writing call.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, counted: WriteCall::ALL.to_vec(), plan: Mutex::default() }
+    }
+
+    /// Counts, and disturbs, only these methods. A test whose heartbeats come at any time leaves
+    /// them out, so that the numbers mean the same on every run.
+    #[must_use]
+    pub fn counting(mut self, calls: &[WriteCall]) -> Self {
+        self.counted = calls.to_vec();
+        self
+    }
+
+    /// Makes the `n`-th counted call fail; the first is 1.
+    pub fn fail_nth(&self, n: u64, fault: Fault) {
+        self.plan().disturbances.entry(n).or_default().fault = Some(fault);
+    }
+
+    /// Holds the `n`-th counted call at that place; the first is 1. A call may be held and fail.
+    pub fn pause_nth(&self, n: u64, place: Fault) -> PausedCall {
+        let gate = Gate { reached: CancellationToken::new(), open: CancellationToken::new() };
+        self.plan().disturbances.entry(n).or_default().pause = Some((place, gate.clone()));
+        PausedCall { gate }
+    }
+
+    /// Counted calls so far, the disturbed ones included.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.plan().calls
+    }
+
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write<T>(
+        &self,
+        call: WriteCall,
+        write: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let (n, Disturbance { fault, pause }) = self.arrival(call);
+        let broken = |fault: Fault| {
+            let message = format!("{call:?}, call {n}, was made to fail: {fault:?}");
+            StoreError::new(StoreErrorKind::Unavailable, message)
+        };
+        if let Some((Fault::BeforeCommit, gate)) = &pause {
+            gate.pass().await;
+        }
+        if fault == Some(Fault::BeforeCommit) {
+            return Err(broken(Fault::BeforeCommit));
+        }
+        let answer = write.await;
+        if let Some((Fault::AfterCommit, gate)) = &pause {
+            gate.pass().await;
+        }
+        // A refusal stays what it is: nothing was written that the caller could not know of.
+        match (answer, fault) {
+            (Ok(_), Some(fault)) => Err(broken(fault)),
+            (answer, _) => answer,
+        }
+    }
+
+    /// The number of a call and what is to happen to it.
+    fn arrival(&self, call: WriteCall) -> (u64, Disturbance) {
+        let mut plan = self.plan();
+        if !self.counted.contains(&call) {
+            return (plan.calls, Disturbance::default());
+        }
+        plan.calls += 1;
+        let n = plan.calls;
+        (n, plan.disturbances.remove(&n).unwrap_or_default())
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Store for FaultyStore {
+    fn durability(&self) -> Durability {
+        self.inner.durability()
+    }
+
+    async fn create(
+        &self,
+        run: Run,
+        events: Vec<NewEvent>,
+        ready: Ready,
+    ) -> Result<Created, StoreError> {
+        self.write(WriteCall::Create, self.inner.create(run, events, ready)).await
+    }
+
+    async fn append(&self, batch: Batch) -> Result<Appended, StoreError> {
+        self.write(WriteCall::Append, self.inner.append(batch)).await
+    }
+
+    async fn claim(&self, worker: WorkerId, max: usize) -> Result<Vec<Run>, StoreError> {
+        self.write(WriteCall::Claim, self.inner.claim(worker, max)).await
+    }
+
+    async fn beat(&self, worker: &Worker, ttl: Duration) -> Result<(), StoreError> {
+        self.write(WriteCall::Beat, self.inner.beat(worker, ttl)).await
+    }
+
+    async fn leave(&self, worker: WorkerId) -> Result<(), StoreError> {
+        self.write(WriteCall::Leave, self.inner.leave(worker)).await
+    }
+
+    async fn sweep(&self, max: usize) -> Result<Sweep, StoreError> {
+        self.write(WriteCall::Sweep, self.inner.sweep(max)).await
+    }
+
+    async fn owned(&self, worker: WorkerId) -> Result<Vec<Control>, StoreError> {
+        self.inner.owned(worker).await
+    }
+
+    async fn run(&self, id: RunId) -> Result<Run, StoreError> {
+        self.inner.run(id).await
+    }
+
+    async fn runs(&self, query: &RunQuery) -> Result<Vec<Run>, StoreError> {
+        self.inner.runs(query).await
+    }
+
+    async fn events(&self, run: RunId, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
+        self.inner.events(run, query).await
+    }
+
+    async fn steps(&self, run: RunId) -> Result<Vec<Step>, StoreError> {
+        self.inner.steps(run).await
+    }
+
+    async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {
+        self.inner.blob(sha256).await
+    }
+
+    async fn delete(&self, run: RunId) -> Result<(), StoreError> {
+        self.write(WriteCall::Delete, self.inner.delete(run)).await
+    }
+
+    async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
+        self.inner.workers().await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inner.check().await
+    }
+
+    fn changes(&self) -> BoxStream<'static, Change> {
+        self.inner.changes()
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl RecordStore for FaultyStore {
+    async fn record(&self, collection: &str, key: &str) -> Result<Option<Record>, StoreError> {
+        self.inner.record(collection, key).await
+    }
+
+    async fn put_record(&self, put: PutRecord) -> Result<Record, StoreError> {
+        self.write(WriteCall::PutRecord, self.inner.put_record(put)).await
+    }
+
+    async fn delete_record(
+        &self,
+        collection: &str,
+        key: &str,
+        expect: RecordExpect,
+    ) -> Result<bool, StoreError> {
+        let deletion = self.inner.delete_record(collection, key, expect);
+        self.write(WriteCall::DeleteRecord, deletion).await
+    }
+
+    async fn records(
+        &self,
+        collection: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.inner.records(collection, after, limit).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::InMemoryStore;
+
+    fn faulty() -> FaultyStore {
+        FaultyStore::new(Arc::new(InMemoryStore::new()))
+    }
+
+    fn put(key: &str) -> PutRecord {
+        PutRecord {
+            collection: "c".to_owned(),
+            key: key.to_owned(),
+            value: json!(1),
+            expect: RecordExpect::Absent,
+            expires_at: None,
+        }
+    }
+
+    async fn kind(store: &FaultyStore, key: &str) -> Option<StoreErrorKind> {
+        store.put_record(put(key)).await.err().map(|error| error.kind())
+    }
+
+    #[tokio::test]
+    async fn only_the_named_call_fails_and_leaves_what_its_fault_says() {
+        let store = faulty();
+        store.fail_nth(2, Fault::BeforeCommit);
+        store.fail_nth(3, Fault::AfterCommit);
+        assert_eq!(kind(&store, "a").await, None);
+        assert_eq!(kind(&store, "b").await, Some(StoreErrorKind::Unavailable));
+        assert_eq!(kind(&store, "c").await, Some(StoreErrorKind::Unavailable));
+        assert_eq!(kind(&store, "d").await, None);
+        let kept = store.records("c", None, 9).await.unwrap();
+        let keys: Vec<_> = kept.iter().map(|record| record.key.as_str()).collect();
+        assert_eq!(keys, ["a", "c", "d"]);
+        assert_eq!(store.calls(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_stays_a_refusal_after_the_commit_that_was_none() {
+        let store = faulty();
+        assert_eq!(kind(&store, "a").await, None);
+        store.fail_nth(2, Fault::AfterCommit);
+        assert_eq!(kind(&store, "a").await, Some(StoreErrorKind::Conflict));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_counted_is_not_disturbed() {
+        let store = faulty().counting(&[WriteCall::Sweep]);
+        store.fail_nth(1, Fault::BeforeCommit);
+        assert_eq!(kind(&store, "a").await, None);
+        assert_eq!(store.sweep(1).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
+        assert_eq!(store.sweep(1).await.unwrap(), Sweep::default());
+        assert_eq!(store.calls(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_held_call_waits_at_its_place_until_it_is_released() {
+        for (place, written) in [(Fault::BeforeCommit, false), (Fault::AfterCommit, true)] {
+            let store = Arc::new(faulty());
+            let held = store.pause_nth(1, place);
+            let call = tokio::spawn({
+                let store = store.clone();
+                async move { kind(&store, "a").await }
+            });
+            held.reached().await;
+            assert!(!call.is_finished());
+            assert_eq!(store.record("c", "a").await.unwrap().is_some(), written);
+            held.release();
+            assert_eq!(call.await.unwrap(), None);
+            assert!(store.record("c", "a").await.unwrap().is_some());
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Decides about a group of batches and creations, in order, and collects their rows.
+//!
+//! The writer holds the database's only write lock from reading the guards to the commit, so what
+//! is decided here in memory is exact. The triggers of the schema check the same rules again.
+
+use std::collections::{HashMap, HashSet};
+
+use agent_runner_core::{
+    id::{ProjectId, RunId, StepKey, WorkerId},
+    run::{Run, RunStatus},
+    step::StepStatus,
+    store::{Appended, Blob, Expect, Ready, SignalRow, StoreError, StoreErrorKind},
+};
+use sqlx::sqlite::SqliteRow;
+
+use super::{
+    columns::{ChangeRow, Changes, EventRow, RequestRow, RunRow, SignalColumns, StepColumns},
+    op::Op,
+    prepare::{EventText, Patch, PreparedBatch, PreparedRun, StepText, json, micros},
+};
+use crate::store::rows::Fields;
+
+/// A run as the group has it so far.
+#[derive(Debug)]
+struct Guard {
+    status: RunStatus,
+    finished_at: Option<i64>,
+    owner: Option<WorkerId>,
+    epoch: u64,
+    control: u64,
+    next_seq: u64,
+    pause_requested: bool,
+    cancel_requested: bool,
+}
+
+#[derive(Debug, Default)]
+struct Known<'a> {
+    /// `None` for a run that does not exist.
+    guard: Option<Guard>,
+    steps: HashMap<StepKey, StepStatus>,
+    signals: HashSet<String>,
+    /// `None` until a batch of the group changes the run.
+    changes: Option<Changes<'a>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Plan<'a> {
+    runs: HashMap<RunId, Known<'a>>,
+    keys: HashMap<(ProjectId, String), RunId>,
+    new_runs: Vec<RunRow<'a>>,
+    requests: Vec<RequestRow<'a>>,
+    events: Vec<EventRow<'a>>,
+    steps: Vec<StepColumns<'a>>,
+    signals: Vec<SignalColumns<'a>>,
+    listings: HashMap<RunId, Option<i64>>,
+    blobs: Vec<(RunId, &'a Blob)>,
+}
+
+/// What became of a creation.
+#[derive(Debug)]
+pub(super) enum Creation {
+    New(Box<Run>),
+    Existing(RunId),
+}
+
+/// The parameters of `guards.sql`.
+pub(super) fn wanted(ops: &[Op]) -> Result<[String; 4], sqlx::Error> {
+    let (mut runs, mut keys) = (Vec::new(), Vec::new());
+    let (mut steps, mut signals) = (Vec::new(), Vec::new());
+    for op in ops {
+        match op {
+            Op::Append(batch) => {
+                runs.push(batch.run);
+                steps.extend(batch.steps.iter().map(|step| (batch.run, &step.key)));
+                signals.extend(batch.signals.iter().map(|signal| (batch.run, &signal.id)));
+            }
+            Op::Create(new) => {
+                runs.push(new.run.id);
+                keys.extend(new.run.idempotency_key.iter().map(|key| (new.run.project_id, key)));
+            }
+            _ => {}
+        }
+    }
+    runs.sort_unstable();
+    runs.dedup();
+    Ok([json(&runs)?, json(&steps)?, json(&signals)?, json(&keys)?])
+}
+
+impl<'a> Plan<'a> {
+    /// Takes in a row of `guards.sql`.
+    pub(super) fn learn(&mut self, row: &SqliteRow) -> Result<(), sqlx::Error> {
+        let row = Fields(row);
+        let id = |column: &str| row.uuid(column).map(RunId::from_uuid);
+        match row.get("guard")? {
+            "run" => {
+                let guard = Guard {
+                    status: row.word("status", RunStatus::parse)?,
+                    finished_at: row.get("finished_at")?,
+                    owner: row.maybe_uuid("owner")?.map(WorkerId::from_uuid),
+                    epoch: row.count("epoch")?,
+                    control: row.count("control")?,
+                    next_seq: row.count("next_seq")?,
+                    pause_requested: row.get("pause_requested")?,
+                    cancel_requested: row.get("cancel_requested")?,
+                };
+                self.runs.entry(id("id")?).or_default().guard = Some(guard);
+            }
+            "step" => {
+                let key = StepKey::new(row.get::<&str>("key")?);
+                let status = row.word("status", StepStatus::parse)?;
+                self.runs.entry(id("run_id")?).or_default().steps.insert(key, status);
+            }
+            "signal" => {
+                self.runs.entry(id("run_id")?).or_default().signals.insert(row.get("id")?);
+            }
+            _ => {
+                let project = ProjectId::from_uuid(row.uuid("project_id")?);
+                self.keys.insert((project, row.get("idempotency_key")?), id("run_id")?);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn create(&mut self, new: &'a PreparedRun) -> Result<Creation, StoreError> {
+        let run = &new.run;
+        let key = run.idempotency_key.clone().map(|key| (run.project_id, key));
+        if let Some(known) = key.as_ref().and_then(|key| self.keys.get(key)) {
+            return Ok(Creation::Existing(*known));
+        }
+        if run.status != RunStatus::Queued || run.owner.is_some() || run.finished_at.is_some() {
+            return Err(StoreError::new(
+                StoreErrorKind::Corrupt,
+                format!("run {} is new and must be QUEUED, without owner and end", run.id),
+            ));
+        }
+        let known = self.runs.entry(run.id).or_default();
+        if known.guard.is_some() {
+            return Err(StoreError::new(
+                StoreErrorKind::Duplicate,
+                format!("run {} exists already: use a new id", run.id),
+            ));
+        }
+        let next_seq = after(1, new.events.len());
+        known.guard = Some(Guard {
+            status: run.status,
+            finished_at: None,
+            owner: None,
+            epoch: run.epoch,
+            control: run.control,
+            next_seq,
+            pause_requested: run.pause_requested,
+            cancel_requested: run.cancel_requested,
+        });
+        if let Some(key) = key {
+            self.keys.insert(key, run.id);
+        }
+        self.new_runs.push(RunRow::new(new, next_seq));
+        self.requests.push(RequestRow::new(run, &new.texts));
+        self.push_events(run.id, 1, run.epoch, &new.events);
+        self.list(run.id, new.ready);
+        Ok(Creation::New(Box::new(Run { last_seq: next_seq - 1, ..run.clone() })))
+    }
+
+    pub(super) fn append(&mut self, batch: &'a PreparedBatch) -> Result<Appended, StoreError> {
+        let known = self.runs.entry(batch.run).or_default();
+        let guard = known.guard.as_mut().ok_or_else(|| no_run(batch.run))?;
+        holds(batch.run, guard, batch.expect)?;
+        check_signals(batch, &known.signals)?;
+        check_steps(batch, &known.steps)?;
+        let status = next_status(batch.run, guard, &batch.patch)?;
+
+        // Nothing is refused from here on.
+        let first_seq = guard.next_seq;
+        guard.take(status, &batch.patch, after(first_seq, batch.events.len()));
+        known.changes.get_or_insert_default().merge(&batch.patch);
+        known.steps.extend(batch.steps.iter().map(|step| (step.key.clone(), step.status)));
+        known.signals.extend(batch.signals.iter().map(|signal| signal.id.clone()));
+        let appended = Appended {
+            first_seq,
+            last_seq: guard.next_seq - 1,
+            control: guard.control,
+            pause_requested: guard.pause_requested,
+            cancel_requested: guard.cancel_requested,
+        };
+        let epoch = guard.epoch;
+        self.steps.extend(batch.steps.iter().map(|step| step_columns(batch.run, step, first_seq)));
+        self.signals.extend(batch.signals.iter().map(|signal: &SignalRow| {
+            (batch.run, &*signal.id, &*signal.name, after(first_seq, signal.event))
+        }));
+        self.push_events(batch.run, first_seq, epoch, &batch.events);
+        self.blobs.extend(batch.blobs.iter().map(|blob| (batch.run, blob)));
+        self.list(batch.run, if status.is_terminal() { Ready::Never } else { batch.ready });
+        Ok(appended)
+    }
+
+    fn list(&mut self, run: RunId, ready: Ready) {
+        match ready {
+            Ready::Keep => {}
+            Ready::At(at) => drop(self.listings.insert(run, Some(micros(at)))),
+            Ready::Never => drop(self.listings.insert(run, None)),
+        }
+    }
+
+    fn push_events(&mut self, run: RunId, first_seq: u64, epoch: u64, events: &'a [EventText]) {
+        self.events.extend((first_seq..).zip(events).map(|(seq, event)| {
+            let EventText { kind, step, payload, blob, at } = event;
+            (run, seq, epoch, &**kind, step.as_ref(), &**payload, blob.as_deref(), *at)
+        }));
+    }
+
+    /// The parameters of `write.sql`; `None` when there is nothing to write.
+    pub(super) fn rows(&self) -> Result<Option<[String; 7]>, sqlx::Error> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let changes: Vec<ChangeRow<'_>> = self
+            .runs
+            .iter()
+            .filter_map(|(id, known)| {
+                Some(change_row(*id, known.guard.as_ref()?, known.changes.as_ref()?))
+            })
+            .collect();
+        let listings: Vec<_> = self.listings.iter().collect();
+        Ok(Some([
+            json(&self.new_runs)?,
+            json(&self.requests)?,
+            json(&changes)?,
+            json(&self.events)?,
+            json(&self.steps)?,
+            json(&self.signals)?,
+            json(&listings)?,
+        ]))
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.new_runs.is_empty() && self.runs.values().all(|known| known.changes.is_none())
+    }
+
+    /// Payloads and the runs they belong to. Their bytes do not go through JSON.
+    pub(super) fn blobs(&self) -> &[(RunId, &'a Blob)] {
+        &self.blobs
+    }
+}
+
+impl Guard {
+    fn take(&mut self, status: RunStatus, patch: &Patch, next_seq: u64) {
+        self.status = status;
+        self.finished_at = patch.finished_at.or(self.finished_at);
+        self.pause_requested = patch.pause_requested.unwrap_or(self.pause_requested);
+        self.cancel_requested |= patch.cancel_requested;
+        self.control += u64::from(patch.bump_control);
+        self.next_seq = next_seq;
+        if patch.release || status.is_terminal() {
+            self.owner = None;
+        }
+    }
+}
+
+/// Contract 5.
+fn holds(run: RunId, guard: &Guard, expect: Expect) -> Result<(), StoreError> {
+    let ended = guard.status.is_terminal();
+    let moved = || {
+        StoreError::new(
+            StoreErrorKind::ControlChanged,
+            format!("run {run} is {} with control {}: read it again", guard.status, guard.control),
+        )
+    };
+    match expect {
+        Expect::Owner { worker, epoch, .. }
+            if ended || guard.owner != Some(worker) || guard.epoch != epoch =>
+        {
+            Err(StoreError::new(
+                StoreErrorKind::Fenced,
+                format!(
+                    "worker {worker} does not own run {run} with epoch {epoch} (any more): drop it"
+                ),
+            ))
+        }
+        Expect::Owner { control: Some(control), .. } if control != guard.control => Err(moved()),
+        Expect::Control(control) if ended || control != guard.control => Err(moved()),
+        Expect::Owner { .. } | Expect::Control(_) => Ok(()),
+    }
+}
+
+/// Contract 11.
+fn check_signals(batch: &PreparedBatch, known: &HashSet<String>) -> Result<(), StoreError> {
+    let mut ids = HashSet::new();
+    for signal in &batch.signals {
+        if known.contains(&signal.id) || !ids.insert(&signal.id) {
+            return Err(StoreError::new(
+                StoreErrorKind::Duplicate,
+                format!("run {} has accepted `{}` before", batch.run, signal.id),
+            ));
+        }
+        if signal.event >= batch.events.len() {
+            return Err(broken(batch.run, "a signal names an event that is not in the batch"));
+        }
+    }
+    Ok(())
+}
+
+/// Contract 6, for steps.
+fn check_steps(
+    batch: &PreparedBatch,
+    known: &HashMap<StepKey, StepStatus>,
+) -> Result<(), StoreError> {
+    let mut keys = HashSet::new();
+    for step in &batch.steps {
+        if !keys.insert(&step.key) {
+            return Err(broken(batch.run, &format!("step {} is in it twice", step.key)));
+        }
+        if [step.started, step.done].into_iter().flatten().any(|at| at >= batch.events.len()) {
+            return Err(broken(
+                batch.run,
+                &format!("step {} names an event that is not in the batch", step.key),
+            ));
+        }
+        if known.get(&step.key).is_some_and(|before| {
+            *before == StepStatus::Succeeded || step.status.rank() < before.rank()
+        }) {
+            return Err(broken(
+                batch.run,
+                &format!("step {} cannot become {}", step.key, step.status),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Contract 6, for the run.
+fn next_status(run: RunId, guard: &Guard, patch: &Patch) -> Result<RunStatus, StoreError> {
+    let status = patch.status.unwrap_or(guard.status);
+    if status.rank() < guard.status.rank() {
+        return Err(broken(run, &format!("{} cannot become {status}", guard.status)));
+    }
+    if patch.finished_at.or(guard.finished_at).is_some() != status.is_terminal() {
+        return Err(broken(run, "a run has an end exactly when its status is terminal"));
+    }
+    Ok(status)
+}
+
+fn broken(run: RunId, what: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt, format!("batch for run {run} refused: {what}"))
+}
+
+pub(super) fn no_run(run: RunId) -> StoreError {
+    StoreError::new(StoreErrorKind::NotFound, format!("there is no run {run}"))
+}
+
+fn after(seq: u64, events: usize) -> u64 {
+    u64::try_from(events).map_or(u64::MAX, |events| seq.saturating_add(events))
+}
+
+fn step_columns(run: RunId, step: &StepText, first_seq: u64) -> StepColumns<'_> {
+    (
+        run,
+        &step.key,
+        step.kind,
+        &step.name,
+        step.policy,
+        step.status.as_str(),
+        step.attempts,
+        step.error.as_deref(),
+        step.started.map(|event| after(first_seq, event)),
+        step.done.map(|event| after(first_seq, event)),
+        step.started_at,
+        step.finished_at,
+    )
+}
+
+fn change_row<'a>(id: RunId, guard: &Guard, changes: &Changes<'a>) -> ChangeRow<'a> {
+    let park = changes.park;
+    ChangeRow {
+        id,
+        status: guard.status,
+        owner: guard.owner,
+        control: guard.control,
+        next_seq: guard.next_seq,
+        pause_requested: guard.pause_requested,
+        cancel_requested: guard.cancel_requested,
+        cancel_reason: changes.cancel_reason,
+        output: changes.output,
+        error: changes.error,
+        usage: changes.usage,
+        started_at: changes.started_at,
+        finished_at: guard.finished_at,
+        recoveries: changes.recoveries,
+        park: park.is_some(),
+        park_reason: park.and_then(|park| park.reason),
+        park_wake_at: park.and_then(|park| park.wake_at),
+        park_waiting_on: park.and_then(|park| park.waiting_on.as_deref()),
+    }
+}

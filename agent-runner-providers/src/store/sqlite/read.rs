@@ -1,0 +1,217 @@
+//! Reads. They use connections of their own and never wait for the writer.
+
+use agent_runner_core::{
+    event::Event,
+    id::{RunId, WorkerId},
+    run::Run,
+    step::Step,
+    store::{Control, EventQuery, Order, Record, RunQuery, StoreError, StoreErrorKind, Worker},
+};
+use jiff::Timestamp;
+use sqlx::{
+    Sqlite, SqlitePool,
+    query::Query,
+    sqlite::{SqliteArguments, SqliteRow},
+};
+
+use super::{error::store_error, plan::no_run, prepare::micros};
+use crate::store::rows;
+
+/// The connections that read, and what to say when they cannot.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) pool: SqlitePool,
+    pub(super) path: std::sync::Arc<str>,
+}
+
+type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
+
+/// What is known of a sweep before anything is written.
+#[derive(Debug)]
+pub(super) struct Candidates {
+    pub(super) lost: Vec<RunId>,
+    pub(super) misplaced: Vec<RunId>,
+    pub(super) expired_workers: bool,
+}
+
+impl Reader {
+    async fn all<T>(
+        &self,
+        statement: Statement<'_>,
+        read: fn(&SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = statement.fetch_all(&self.pool).await.map_err(|error| self.error(error))?;
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(|error| self.error(error))
+    }
+
+    async fn maybe<T>(
+        &self,
+        statement: Statement<'_>,
+        read: fn(&SqliteRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Option<T>, StoreError> {
+        let row = statement.fetch_optional(&self.pool).await.map_err(|error| self.error(error))?;
+        row.as_ref().map(read).transpose().map_err(|error| self.error(error))
+    }
+
+    fn error(&self, error: sqlx::Error) -> StoreError {
+        store_error(error, "read from", &self.path)
+    }
+
+    pub(super) async fn run(&self, id: RunId) -> Result<Run, StoreError> {
+        let statement = sqlx::query(include_str!("../statements/run.sql")).bind(run_bytes(id));
+        self.maybe(statement, rows::run).await?.ok_or_else(|| no_run(id))
+    }
+
+    pub(super) async fn runs(&self, query: &RunQuery) -> Result<Vec<Run>, StoreError> {
+        let statuses: Vec<&str> = query.statuses.iter().map(|status| status.as_str()).collect();
+        let sql = match query.order {
+            Order::Ascending => include_str!("statements/runs_ascending.sql"),
+            Order::Descending => include_str!("statements/runs_descending.sql"),
+        };
+        let statement = sqlx::query(sql)
+            .bind(query.after.map(run_bytes))
+            .bind(list(&statuses))
+            .bind(query.project_id.map(|id| id.as_uuid().into_bytes().to_vec()))
+            .bind(query.agent.as_deref())
+            .bind(query.tag.as_deref())
+            .bind(query.parent_id.map(run_bytes))
+            .bind(query.text.as_deref().map(str::to_ascii_lowercase))
+            .bind(query.created_after.map(micros))
+            .bind(limit(query.limit));
+        self.all(statement, rows::run).await
+    }
+
+    pub(super) async fn events(
+        &self,
+        run: RunId,
+        query: &EventQuery,
+    ) -> Result<Vec<Event>, StoreError> {
+        let after = i64::try_from(query.after).unwrap_or(i64::MAX);
+        let (sql, after) = match query.order {
+            Order::Ascending => (include_str!("statements/events_ascending.sql"), after),
+            Order::Descending if after == 0 => {
+                (include_str!("statements/events_descending.sql"), i64::MAX)
+            }
+            Order::Descending => (include_str!("statements/events_descending.sql"), after),
+        };
+        let kinds: Vec<&str> = query.kinds.iter().map(String::as_str).collect();
+        let statement = sqlx::query(sql)
+            .bind(run_bytes(run))
+            .bind(after)
+            .bind(list(&kinds))
+            .bind(query.step.as_ref().map(|step| step.as_str()))
+            .bind(limit(query.limit));
+        self.all(statement, rows::event).await
+    }
+
+    pub(super) async fn steps(&self, run: RunId) -> Result<Vec<Step>, StoreError> {
+        let statement = sqlx::query(include_str!("../statements/steps.sql")).bind(run_bytes(run));
+        self.all(statement, rows::step).await
+    }
+
+    pub(super) async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {
+        let statement = sqlx::query(include_str!("../statements/blob.sql")).bind(sha256);
+        self.maybe(statement, |row| rows::Fields(row).get("bytes")).await?.ok_or_else(|| {
+            StoreError::new(
+                StoreErrorKind::NotFound,
+                format!("there is no payload with SHA-256 {sha256}"),
+            )
+        })
+    }
+
+    pub(super) async fn owned(&self, worker: WorkerId) -> Result<Vec<Control>, StoreError> {
+        let statement = sqlx::query(include_str!("../statements/owned.sql"))
+            .bind(worker.as_uuid().into_bytes().to_vec());
+        self.all(statement, rows::control).await
+    }
+
+    pub(super) async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
+        self.all(sqlx::query(include_str!("../statements/workers.sql")), rows::worker).await
+    }
+
+    pub(super) async fn record(
+        &self,
+        collection: &str,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<Record>, StoreError> {
+        let statement = sqlx::query(include_str!("../statements/record.sql"))
+            .bind(collection)
+            .bind(key)
+            .bind(micros(now));
+        self.maybe(statement, rows::record).await
+    }
+
+    pub(super) async fn records(
+        &self,
+        collection: &str,
+        after: Option<&str>,
+        most: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Record>, StoreError> {
+        let statement = sqlx::query(include_str!("../statements/records.sql"))
+            .bind(collection)
+            .bind(after)
+            .bind(micros(now))
+            .bind(limit(most));
+        self.all(statement, rows::record).await
+    }
+
+    /// Looks for what a sweep would write, without the writer: usually there is nothing.
+    pub(super) async fn candidates(
+        &self,
+        max: usize,
+        now: Timestamp,
+    ) -> Result<Candidates, StoreError> {
+        let lost = sqlx::query(include_str!("../statements/sweep_lost.sql"))
+            .bind(micros(now))
+            .bind(limit(max));
+        let misplaced =
+            sqlx::query(include_str!("../statements/sweep_misplaced.sql")).bind(limit(max));
+        let expired =
+            sqlx::query(include_str!("../statements/sweep_expired.sql")).bind(micros(now));
+        Ok(Candidates {
+            lost: self.all(lost, rows::run_id).await?,
+            misplaced: self.all(misplaced, rows::run_id).await?,
+            expired_workers: self
+                .maybe(expired, |row| rows::Fields(row).uuid("id"))
+                .await?
+                .is_some(),
+        })
+    }
+
+    pub(super) async fn canceled(&self, max: usize) -> Result<Vec<RunId>, StoreError> {
+        let statement =
+            sqlx::query(include_str!("../statements/sweep_canceled.sql")).bind(limit(max));
+        self.all(statement, rows::run_id).await
+    }
+
+    pub(super) async fn overdue(
+        &self,
+        max: usize,
+        now: Timestamp,
+    ) -> Result<Vec<RunId>, StoreError> {
+        let statement = sqlx::query(include_str!("../statements/sweep_overdue.sql"))
+            .bind(micros(now))
+            .bind(limit(max));
+        self.all(statement, rows::run_id).await
+    }
+
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        let statement = sqlx::query("SELECT one FROM meta");
+        self.maybe(statement, |row| rows::Fields(row).get::<i64>("one")).await.map(drop)
+    }
+}
+
+fn run_bytes(id: RunId) -> Vec<u8> {
+    id.as_uuid().into_bytes().to_vec()
+}
+
+/// Texts for `json_each`; nothing when any will do.
+fn list(texts: &[&str]) -> Option<String> {
+    (!texts.is_empty()).then(|| serde_json::Value::from(texts).to_string())
+}
+
+pub(super) fn limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,2 @@
+INSERT INTO blob (sha256, bytes) VALUES ($2, $3) ON CONFLICT DO NOTHING;
+INSERT INTO blob_use (run_id, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING;

@@ -1,0 +1,380 @@
+//! The one task that writes.
+//!
+//! SQLite has one writer at a time and pays an fsync per commit, so everything that waits is
+//! written in one transaction (group commit) and answered after its commit. No timer collects the
+//! group: while one commits, the next one gathers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use agent_runner_core::{
+    id::RunId,
+    store::{Change, Created, StoreError, StoreErrorKind},
+    time::Clock,
+};
+use sqlx::SqliteConnection;
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    connect,
+    error::{Fate, fate, store_error},
+    op::{Answer, Op},
+    perform::{Halt, perform},
+    plan::{self, Creation, Plan},
+    prepare::micros,
+};
+use crate::store::rows::{self, Fields};
+
+/// Writes that may wait. Beyond it callers wait for room, which is the back-pressure.
+pub(super) const QUEUE: usize = 1_024;
+/// Most bytes of payload in one transaction, so that a group of large outputs does not hold the
+/// lock for long.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// How often another process's commits are looked for, when something just happened …
+const PACE_MIN: Duration = Duration::from_millis(5);
+/// … and when nothing happens.
+const PACE_MAX: Duration = Duration::from_millis(100);
+/// Quiet time before housekeeping.
+const REST_AFTER: Duration = Duration::from_secs(1);
+
+/// `write.sql` with the commit in the same round trip.
+const WRITE_AND_COMMIT: &str = concat!(include_str!("statements/write.sql"), "COMMIT;");
+
+/// A write and whom to answer.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) op: Op,
+    pub(super) reply: oneshot::Sender<Outcome>,
+}
+
+type Outcome = Result<Answer, StoreError>;
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) commits: AtomicU64,
+    pub(super) operations: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    conn: SqliteConnection,
+    path: Arc<str>,
+    clock: Arc<dyn Clock>,
+    changes: broadcast::Sender<Change>,
+    counters: Arc<Counters>,
+    /// Changes when another connection commits (<https://www.sqlite.org/pragma.html#pragma_data_version>).
+    data_version: i64,
+    pace: Duration,
+    /// When the last commit was, until housekeeping was done for it.
+    unrested: Option<Instant>,
+    /// Why nothing is written any more.
+    poisoned: Option<String>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        conn: SqliteConnection,
+        path: Arc<str>,
+        clock: Arc<dyn Clock>,
+        changes: broadcast::Sender<Change>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            conn,
+            path,
+            clock,
+            changes,
+            counters,
+            data_version: 0,
+            pace: PACE_MIN,
+            unrested: None,
+            poisoned: None,
+        }
+    }
+
+    /// Serves `jobs` until all senders are gone, then closes the database.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) -> Result<(), StoreError> {
+        loop {
+            match tokio::time::timeout(self.pace, jobs.recv()).await {
+                Ok(Some(job)) => {
+                    // Lets callers that were just answered queue their next write.
+                    tokio::task::yield_now().await;
+                    let group = gather(job, &mut jobs);
+                    self.serve(group).await;
+                    self.pace = PACE_MIN;
+                }
+                Ok(None) => break,
+                Err(_) => self.idle().await,
+            }
+        }
+        let path = self.path;
+        connect::close(self.conn).await.map_err(|error| store_error(error, "close", &path))
+    }
+
+    async fn serve(&mut self, group: Vec<Job>) {
+        let (ops, replies): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|job| (job.op, job.reply)).unzip();
+        let outcomes = self.write(&ops).await;
+        for (op, outcome) in ops.iter().zip(&outcomes) {
+            if let Ok(answer) = outcome {
+                self.tell(op.hints(answer));
+            }
+        }
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            // Nobody waits any more: the caller was dropped, which the contract allows.
+            let _ = reply.send(outcome);
+        }
+    }
+
+    fn tell(&self, hints: Vec<Change>) {
+        for hint in hints {
+            // Nobody listens: not an error.
+            let _ = self.changes.send(hint);
+        }
+    }
+
+    /// Writes a group in one transaction. When the database refuses it, each write gets a
+    /// transaction of its own, so that only the one at fault is refused.
+    async fn write(&mut self, ops: &[Op]) -> Vec<Outcome> {
+        if self.poisoned.is_none() {
+            match self.attempt(ops).await {
+                Ok(outcomes) => return outcomes,
+                Err(error) => match self.judge(&error) {
+                    Fate::Refused if ops.len() > 1 => return self.one_by_one(ops).await,
+                    Fate::Refused | Fate::Busy => {
+                        let error = store_error(error, "write to", &self.path);
+                        return refuse_all(ops.len(), error);
+                    }
+                    Fate::Poisoned => {}
+                },
+            }
+        }
+        refuse_all(ops.len(), self.poison_error())
+    }
+
+    async fn one_by_one(&mut self, ops: &[Op]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(ops.len());
+        for op in ops {
+            let outcome = if self.poisoned.is_some() {
+                Err(self.poison_error())
+            } else {
+                match self.attempt(std::slice::from_ref(op)).await {
+                    Ok(answers) => answers.into_iter().next().unwrap_or(Ok(Answer::Done)),
+                    Err(error) if self.judge(&error) == Fate::Poisoned => Err(self.poison_error()),
+                    Err(error) => Err(store_error(error, "write to", &self.path)),
+                }
+            };
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    /// What a failed write means; remembers when it means the end.
+    fn judge(&mut self, error: &sqlx::Error) -> Fate {
+        let fate = fate(error);
+        if fate == Fate::Poisoned {
+            tracing::error!(path = %self.path, %error, "a write failed in the disk: no more writes");
+            self.poisoned = Some(error.to_string());
+        }
+        fate
+    }
+
+    fn poison_error(&self) -> StoreError {
+        let cause = self.poisoned.as_deref().unwrap_or("unknown");
+        StoreError::new(
+            StoreErrorKind::Unavailable,
+            format!(
+                "the disk failed a write to the database {} ({cause}), so nothing is written any \
+                 more: check the disk, then restart this program; what was acknowledged is kept",
+                self.path
+            ),
+        )
+    }
+
+    async fn attempt(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, sqlx::Error> {
+        match self.transact(ops).await {
+            Ok(outcomes) => {
+                self.counters.commits.fetch_add(1, Ordering::Relaxed);
+                let written = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+                let written = u64::try_from(written).unwrap_or(u64::MAX);
+                self.counters.operations.fetch_add(written, Ordering::Relaxed);
+                self.unrested = Some(Instant::now());
+                Ok(outcomes)
+            }
+            Err(error) => {
+                // SQLite may have rolled back by itself; then this one fails, and rightly.
+                if let Err(error) = sqlx::query("ROLLBACK").execute(&mut self.conn).await {
+                    tracing::trace!(%error, "nothing to roll back");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// One transaction: guards, decisions, rows, commit.
+    async fn transact(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, sqlx::Error> {
+        let mut plan = Plan::default();
+        self.begin(ops, &mut plan).await?;
+        let now = self.clock.now();
+        let drafts: Vec<Draft> = ops.iter().map(|op| Draft::of(op, &mut plan)).collect();
+        let rows = plan.rows()?;
+        let rows_only =
+            plan.blobs().is_empty() && drafts.iter().all(|draft| matches!(draft, Draft::Done(_)));
+        match rows {
+            Some(rows) if rows_only => self.insert(WRITE_AND_COMMIT, rows).await?,
+            Some(rows) => self.insert(include_str!("statements/write.sql"), rows).await?,
+            None => {}
+        }
+        for (run, blob) in plan.blobs() {
+            sqlx::query(include_str!("statements/blob_put.sql"))
+                .bind(run.as_uuid().into_bytes().to_vec())
+                .bind(&blob.sha256)
+                .bind(&blob.bytes)
+                .execute(&mut self.conn)
+                .await?;
+        }
+        let committed = rows_only && !plan.is_empty();
+        let mut outcomes = Vec::with_capacity(ops.len());
+        for (op, draft) in ops.iter().zip(drafts) {
+            outcomes.push(match draft {
+                Draft::Done(outcome) => outcome,
+                Draft::Existing(run) => Ok(self.existing(run).await?),
+                Draft::Open => match perform(&mut self.conn, op, now).await {
+                    Ok(answer) => Ok(answer),
+                    Err(Halt::Refused(error)) => Err(error),
+                    Err(Halt::Failed(error)) => return Err(error),
+                },
+            });
+        }
+        if !committed {
+            sqlx::query("COMMIT").execute(&mut self.conn).await?;
+        }
+        Ok(outcomes)
+    }
+
+    /// Takes the lock and reads what decides about the group.
+    async fn begin<'a>(&mut self, ops: &'a [Op], plan: &mut Plan<'a>) -> Result<(), sqlx::Error> {
+        let mut query = sqlx::query(include_str!("statements/guards.sql"));
+        for wanted in plan::wanted(ops)? {
+            query = query.bind(wanted);
+        }
+        let rows = query.fetch_all(&mut self.conn).await?;
+        let Some((first, guards)) = rows.split_first() else {
+            return Err(sqlx::Error::RowNotFound);
+        };
+        self.compare(Fields(first).get("data_version")?);
+        guards.iter().try_for_each(|row| plan.learn(row))
+    }
+
+    async fn insert(&mut self, sql: &'static str, rows: [String; 7]) -> Result<(), sqlx::Error> {
+        let mut query = sqlx::query(sql);
+        for rows in rows {
+            query = query.bind(rows);
+        }
+        query.execute(&mut self.conn).await.map(drop)
+    }
+
+    async fn existing(&mut self, run: RunId) -> Result<Answer, sqlx::Error> {
+        let row = sqlx::query(include_str!("../statements/run.sql"))
+            .bind(run.as_uuid().into_bytes().to_vec())
+            .fetch_one(&mut self.conn)
+            .await?;
+        Ok(Answer::Created(Box::new(Created { run: rows::run(&row)?, existing: true })))
+    }
+
+    /// Tells listeners when somebody else committed; whether that is so.
+    fn compare(&mut self, data_version: i64) -> bool {
+        let moved = self.data_version != data_version;
+        if moved {
+            self.data_version = data_version;
+            self.tell(vec![Change::Any]);
+        }
+        moved
+    }
+
+    async fn idle(&mut self) {
+        let polled = sqlx::query("PRAGMA data_version").fetch_one(&mut self.conn).await;
+        let moved = match polled.and_then(|row| Fields(&row).get("data_version")) {
+            Ok(data_version) => self.compare(data_version),
+            Err(error) => {
+                tracing::debug!(path = %self.path, %error, "cannot look for other processes");
+                false
+            }
+        };
+        self.pace = if moved { PACE_MIN } else { (self.pace * 2).min(PACE_MAX) };
+        if self.unrested.is_some_and(|since| since.elapsed() >= REST_AFTER) {
+            self.rest().await;
+        }
+    }
+
+    /// Housekeeping after a while without writes.
+    async fn rest(&mut self) {
+        self.unrested = None;
+        if self.poisoned.is_some() {
+            return;
+        }
+        let done = sqlx::query(include_str!("statements/rest.sql"))
+            .bind(micros(self.clock.now()))
+            .execute(&mut self.conn)
+            .await;
+        if let Err(error) = done
+            && self.judge(&error) != Fate::Poisoned
+        {
+            tracing::debug!(path = %self.path, %error, "housekeeping has to wait");
+        }
+    }
+}
+
+/// What is known of a write before its group's rows are written.
+enum Draft {
+    Done(Outcome),
+    /// A creation whose key is known; answered with that run.
+    Existing(RunId),
+    /// Not written in bulk.
+    Open,
+}
+
+impl Draft {
+    fn of<'a>(op: &'a Op, plan: &mut Plan<'a>) -> Self {
+        match op {
+            Op::Append(batch) => Self::Done(plan.append(batch).map(Answer::Appended)),
+            Op::Create(new) => match plan.create(new) {
+                Ok(Creation::New(run)) => Self::Done(Ok(Answer::Created(Box::new(Created {
+                    run: *run,
+                    existing: false,
+                })))),
+                Ok(Creation::Existing(run)) => Self::Existing(run),
+                Err(error) => Self::Done(Err(error)),
+            },
+            _ => Self::Open,
+        }
+    }
+}
+
+/// Everything that waits, up to the bounds of a group.
+fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+    let mut bytes = first.op.bytes();
+    let mut group = vec![first];
+    while bytes < GROUP_BYTES && group.len() < QUEUE {
+        let Ok(job) = jobs.try_recv() else { break };
+        bytes = bytes.saturating_add(job.op.bytes());
+        group.push(job);
+    }
+    group
+}
+
+/// The same error for each write of a group.
+fn refuse_all(count: usize, error: StoreError) -> Vec<Outcome> {
+    let (kind, text) = (error.kind(), error.to_string());
+    let mut outcomes = vec![Err(error)];
+    outcomes.resize_with(count, || Err(StoreError::new(kind, text.clone())));
+    outcomes
+}

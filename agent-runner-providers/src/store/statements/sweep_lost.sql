@@ -1,0 +1,3 @@
+SELECT id FROM run
+WHERE owner IS NOT NULL AND owner NOT IN (SELECT id FROM worker WHERE expires_at > $1)
+ORDER BY id LIMIT $2
