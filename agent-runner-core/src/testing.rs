@@ -28,6 +28,12 @@ pub mod llm_contract;
 pub mod store_contract;
 #[allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "the comparison runs inside tests: it fails by panicking"
+)]
+pub mod store_model;
+#[allow(
+    clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,

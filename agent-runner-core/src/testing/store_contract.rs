@@ -35,7 +35,7 @@ pub mod claiming;
 pub mod creation;
 pub mod deletion;
 pub mod fencing;
-mod fixture;
+pub(super) mod fixture;
 pub mod hint;
 pub mod journal;
 pub mod listing;
@@ -242,4 +242,40 @@ macro_rules! store_contract {
             }
         )*
     };
+}
+
+#[cfg(test)]
+mod tests {
+    /// A case that is written and not listed in the macro would never run.
+    #[test]
+    fn every_case_is_listed_in_the_macro() {
+        let this = include_str!("store_contract.rs");
+        let sources = [
+            ("claiming", include_str!("store_contract/claiming.rs")),
+            ("creation", include_str!("store_contract/creation.rs")),
+            ("deletion", include_str!("store_contract/deletion.rs")),
+            ("fencing", include_str!("store_contract/fencing.rs")),
+            ("hint", include_str!("store_contract/hint.rs")),
+            ("journal", include_str!("store_contract/journal.rs")),
+            ("listing", include_str!("store_contract/listing.rs")),
+            ("payload", include_str!("store_contract/payload.rs")),
+            ("record", include_str!("store_contract/record.rs")),
+            ("reopening", include_str!("store_contract/reopening.rs")),
+            ("rules", include_str!("store_contract/rules.rs")),
+            ("sweeping", include_str!("store_contract/sweeping.rs")),
+            ("worker", include_str!("store_contract/worker.rs")),
+        ];
+        assert_eq!(this.matches("\npub mod ").count(), sources.len());
+        for (module, source) in sources {
+            let (_, rest) = this.split_once(&format!(" {module} {{\n")).unwrap();
+            let (listed, _) = rest.split_once('}').unwrap();
+            let written = source.lines().filter_map(|line| line.strip_prefix("pub async fn "));
+            let names: Vec<_> = written.map(|rest| rest.split_once('<').unwrap().0).collect();
+            assert!(!names.is_empty());
+            for name in &names {
+                assert!(listed.contains(&format!(" {name},\n")), "{module}::{name}");
+            }
+            assert_eq!(listed.matches(",\n").count(), names.len(), "{module}");
+        }
+    }
 }

@@ -28,3 +28,17 @@ impl StoreHarness for InMemory {
 }
 
 crate::store_contract!(InMemory);
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    /// Two stores of the same kind agree, or the comparison is not deterministic and would blame
+    /// other stores for it.
+    #[test]
+    fn the_reference_agrees_with_itself(
+        choices in proptest::collection::vec(proptest::prelude::any::<[u8; 4]>(), 1..150),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(crate::testing::store_model::compare::<InMemory>(&choices));
+    }
+}

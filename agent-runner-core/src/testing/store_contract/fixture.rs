@@ -22,13 +22,13 @@ use crate::{
 };
 
 /// Time to live of every lease in the suite.
-pub(super) const TTL: Duration = Duration::from_secs(15);
+pub(in crate::testing) const TTL: Duration = Duration::from_secs(15);
 
 /// More than any case ever has.
-pub(super) const ALL: usize = 10_000;
+pub(in crate::testing) const ALL: usize = 10_000;
 
 #[derive(Debug)]
-pub(super) struct Fixture<H> {
+pub(in crate::testing) struct Fixture<H> {
     pub(super) harness: H,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: ManualClock,
@@ -38,7 +38,7 @@ pub(super) struct Fixture<H> {
 
 /// All that the reading methods show, to compare before and after.
 #[derive(Debug, PartialEq)]
-pub(super) struct Image {
+pub(in crate::testing) struct Image {
     runs: Vec<(Run, Vec<Event>, Vec<Step>)>,
     workers: Vec<Worker>,
 }
@@ -182,7 +182,7 @@ impl<H: StoreHarness> Fixture<H> {
     }
 }
 
-pub(super) async fn image(store: &dyn Store) -> Image {
+pub(in crate::testing) async fn image(store: &dyn Store) -> Image {
     let query = RunQuery { limit: ALL, order: Order::Ascending, ..RunQuery::default() };
     let all = EventQuery { limit: ALL, ..EventQuery::after(0) };
     let mut runs = Vec::new();
@@ -194,7 +194,7 @@ pub(super) async fn image(store: &dyn Store) -> Image {
     Image { runs, workers: store.workers().await.unwrap() }
 }
 
-pub(super) fn new_run(id: RunId, project: ProjectId, now: Timestamp) -> Run {
+pub(in crate::testing) fn new_run(id: RunId, project: ProjectId, now: Timestamp) -> Run {
     Run {
         id,
         project_id: project,
@@ -231,7 +231,7 @@ pub(super) fn new_run(id: RunId, project: ProjectId, now: Timestamp) -> Run {
     }
 }
 
-pub(super) fn worker(id: WorkerId, now: Timestamp) -> Worker {
+pub(in crate::testing) fn worker(id: WorkerId, now: Timestamp) -> Worker {
     Worker {
         id,
         host: "host.example".to_owned(),
@@ -244,7 +244,7 @@ pub(super) fn worker(id: WorkerId, now: Timestamp) -> Worker {
     }
 }
 
-pub(super) fn event(n: u64, at: Timestamp) -> NewEvent {
+pub(in crate::testing) fn event(n: u64, at: Timestamp) -> NewEvent {
     NewEvent {
         kind: "test.noted".to_owned(),
         step: None,
@@ -255,7 +255,7 @@ pub(super) fn event(n: u64, at: Timestamp) -> NewEvent {
 }
 
 /// A step that is STARTED, with no event named.
-pub(super) fn step(key: &str, status: StepStatus) -> StepRow {
+pub(in crate::testing) fn step(key: &str, status: StepStatus) -> StepRow {
     StepRow {
         key: StepKey::new(key),
         kind: StepKind::Tool,
@@ -272,11 +272,11 @@ pub(super) fn step(key: &str, status: StepStatus) -> StepRow {
 }
 
 /// A signal whose event is the first of its batch.
-pub(super) fn signal(id: &str) -> SignalRow {
+pub(in crate::testing) fn signal(id: &str) -> SignalRow {
     SignalRow { id: id.to_owned(), name: "go".to_owned(), event: 0 }
 }
 
-pub(super) fn blob(bytes: &[u8]) -> Blob {
+pub(in crate::testing) fn blob(bytes: &[u8]) -> Blob {
     use sha2::{Digest as _, Sha256};
     let digest = Sha256::digest(bytes);
     let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -284,18 +284,22 @@ pub(super) fn blob(bytes: &[u8]) -> Blob {
 }
 
 /// An empty batch of the run's owner.
-pub(super) fn by_owner(run: &Run) -> Batch {
+pub(in crate::testing) fn by_owner(run: &Run) -> Batch {
     let worker = run.owner.expect("the run has an owner");
     Batch::new(run.id, Expect::Owner { worker, epoch: run.epoch, control: None })
 }
 
 /// An empty batch of somebody who saw the run as it is here.
-pub(super) fn by_control(run: &Run) -> Batch {
+pub(in crate::testing) fn by_control(run: &Run) -> Batch {
     Batch::new(run.id, Expect::Control(run.control))
 }
 
 /// A batch of the owner that parks the run and lets it go, as core writes it.
-pub(super) fn parking(run: &Run, reason: ParkReason, wake_at: Option<Timestamp>) -> Batch {
+pub(in crate::testing) fn parking(
+    run: &Run,
+    reason: ParkReason,
+    wake_at: Option<Timestamp>,
+) -> Batch {
     let mut batch = by_owner(run);
     batch.patch.park = Some(Some(Park { reason, wake_at, waiting_on: json!({ "signal": "go" }) }));
     batch.patch.release = true;
@@ -305,7 +309,7 @@ pub(super) fn parking(run: &Run, reason: ParkReason, wake_at: Option<Timestamp>)
 }
 
 /// A batch that asks for a pause, as core writes it for a run without owner.
-pub(super) fn pausing(run: &Run) -> Batch {
+pub(in crate::testing) fn pausing(run: &Run) -> Batch {
     let mut batch = by_control(run);
     batch.patch.pause_requested = Some(true);
     batch.patch.bump_control = true;
@@ -314,7 +318,7 @@ pub(super) fn pausing(run: &Run) -> Batch {
 }
 
 /// A batch that asks for cancellation, as core writes it for a run without owner.
-pub(super) fn canceling(run: &Run) -> Batch {
+pub(in crate::testing) fn canceling(run: &Run) -> Batch {
     let mut batch = by_control(run);
     batch.patch.cancel_requested = true;
     batch.patch.cancel_reason = Some("not needed".to_owned());
@@ -324,6 +328,6 @@ pub(super) fn canceling(run: &Run) -> Batch {
 }
 
 /// A little later than `from`.
-pub(super) fn seconds(from: Timestamp, seconds: u64) -> Timestamp {
+pub(in crate::testing) fn seconds(from: Timestamp, seconds: u64) -> Timestamp {
     later(from, Duration::from_secs(seconds))
 }
