@@ -230,6 +230,9 @@ proptest! {
             }
         };
         emit(&mut state, &mut journal, EventBody::RunQueued { spec: spec(6) });
+        let worker = crate::id::WorkerId::from_uuid(uuid::Uuid::nil());
+        let claimed = EventBody::RunClaimed { worker, epoch: 1, recovered: false };
+        emit(&mut state, &mut journal, claimed);
         for choice in choices {
             let Some(command) = state.next().into_iter().nth(usize::from(choice) % 2).or_else(|| state.next().into_iter().next()) else { break };
             for body in perform(&state, &command, choice) {
