@@ -70,3 +70,50 @@ impl StandardTools {
         self.tools
     }
 }
+
+#[cfg(test)]
+#[cfg(all(feature = "fs", feature = "http"))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use agent_runner_core::{time::SystemClock, tool::ToolRegistry};
+
+    use super::*;
+    use crate::{fs::FsLimits, http::HttpAllow};
+
+    #[test]
+    fn everything_together_makes_a_registry() {
+        let temp = tempfile::TempDir::new().unwrap();
+        let workspace = Workspace::open(temp.path(), FsLimits::default()).unwrap();
+        let client = HttpClient::new(HttpAllow::default()).unwrap();
+        let tools = StandardTools::new(Arc::new(SystemClock))
+            .with_files(workspace)
+            .with_http(client, EffectPolicy::AtMostOnce)
+            .unwrap()
+            .into_tools();
+        let mut registry = ToolRegistry::default();
+        for tool in tools {
+            registry.add(tool).unwrap();
+        }
+        let policies: BTreeSet<_> = registry
+            .iter()
+            .map(|tool| (&*tool.info().spec.name, tool.info().policy.as_str()))
+            .collect();
+        let want = [
+            ("files.list", "pure"),
+            ("files.read", "pure"),
+            ("files.write", "idempotent"),
+            ("http.get", "idempotent"),
+            ("http.post", "at_most_once"),
+            ("time.now", "pure"),
+        ];
+        assert_eq!(policies, BTreeSet::from(want));
+    }
+
+    #[test]
+    fn a_post_without_a_fitting_policy_is_refused() {
+        let client = HttpClient::new(HttpAllow::default()).unwrap();
+        let tools = StandardTools::new(Arc::new(SystemClock)).with_http(client, EffectPolicy::Pure);
+        assert!(tools.is_err());
+    }
+}

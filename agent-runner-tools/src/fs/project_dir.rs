@@ -28,7 +28,8 @@ pub struct Written {
     pub bytes: u64,
     /// SHA-256 of the file, lower-case hex.
     pub sha256: String,
-    /// Whether there was no file of that name before.
+    /// Whether there was no file of that name before. A call that is repeated finds the file of
+    /// the first, and says so.
     pub created: bool,
 }
 

@@ -23,7 +23,7 @@ const URL_BYTES_MAX: usize = 8 * 1024;
 /// What the operator sets to open the tools.
 const SETTING: &str = "AGENT_RUNNER_HTTP_ALLOW";
 
-/// The client could not be built, for example because the system has no certificates.
+/// The client could not be built: the program's TLS provider does not serve it.
 #[derive(Debug)]
 pub struct HttpClientError(reqwest::Error);
 
@@ -51,7 +51,8 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// A client for the hosts of `allow`.
+    /// A client for the hosts of `allow`. Certificates are those that the system trusts; where
+    /// there are none, a warning says so and only plain http works.
     ///
     /// # Errors
     /// [`HttpClientError`].
@@ -67,18 +68,26 @@ impl HttpClient {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("agent-runner/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .pool_max_idle_per_host(0)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(timeout)
-            .build()
-            .map_err(HttpClientError)?;
-        Ok(Self { client, allow: Arc::new(allow) })
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("agent-runner/", env!("CARGO_PKG_VERSION")))
+                .default_headers(headers.clone())
+                .no_proxy()
+                .redirect(redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .pool_max_idle_per_host(0)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .timeout(timeout)
+        };
+        let client = builder().build().or_else(|error| {
+            // A bare container has no certificates. Plain http, loopback above all, works there.
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "https calls of tools will fail: install the system's CA certificates"
+            );
+            builder().tls_certs_only([]).build()
+        });
+        Ok(Self { client: client.map_err(HttpClientError)?, allow: Arc::new(allow) })
     }
 
     /// The list as part of a tool's description.

@@ -1,7 +1,7 @@
 //! The HTTP tools against real servers on loopback.
 
 mod contract;
-mod proxy;
+mod environment;
 mod wire;
 
 use std::{net::SocketAddr, time::Duration};
