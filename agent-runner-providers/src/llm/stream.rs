@@ -82,3 +82,52 @@ impl<D: ReplyDecoder> Reading<D> {
         self.failed = decoded.err().map(|fault| self.body.fault(fault));
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Decoders on bytes instead of a connection.
+
+    use proptest::{prelude::*, sample::Index};
+
+    use super::*;
+
+    /// The events and the fault that pieces of bytes decode to.
+    pub(crate) fn decode<'a>(
+        mut decoder: impl ReplyDecoder,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> (Vec<LlmEvent>, Option<Fault>) {
+        let mut out = VecDeque::new();
+        let pushed = pieces.into_iter().try_for_each(|piece| decoder.push(piece, &mut out));
+        let fault = pushed.and_then(|()| decoder.end(&mut out)).err();
+        (out.into(), fault)
+    }
+
+    /// One line per event, for snapshots.
+    pub(crate) fn transcript((events, fault): &(Vec<LlmEvent>, Option<Fault>)) -> String {
+        let mut lines: Vec<String> =
+            events.iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+        lines.push(match fault {
+            Some(fault) => format!("{:?} {:?}: {}", fault.kind, fault.code, fault.message),
+            None => "end".to_owned(),
+        });
+        lines.join("\n")
+    }
+
+    /// `bytes` cut at any places.
+    pub(crate) fn cut(bytes: &[u8]) -> impl Strategy<Value = Vec<Vec<u8>>> + use<> {
+        let bytes = bytes.to_vec();
+        proptest::collection::vec(any::<Index>(), 0..20).prop_map(move |cuts| {
+            let mut places: Vec<usize> =
+                cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            places.sort_unstable();
+            let mut pieces = Vec::new();
+            let mut from = 0;
+            for place in places {
+                pieces.push(bytes[from..place].to_vec());
+                from = place;
+            }
+            pieces.push(bytes[from..].to_vec());
+            pieces
+        })
+    }
+}

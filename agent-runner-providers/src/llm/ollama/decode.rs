@@ -109,7 +109,10 @@ impl Decoder {
             Some(Value::String(text)) => arguments(&text),
             Some(value) => value,
         };
-        let json = arguments.to_string();
+        let json = match &arguments {
+            Value::String(invalid) => invalid.clone(),
+            valid => valid.to_string(),
+        };
         self.call_bytes += json.len();
         self.reply.call(&call.id.unwrap_or_default(), name.clone(), arguments);
         LlmEvent::ToolCallDelta { name, json }
