@@ -11,6 +11,8 @@ mod perform;
 mod plan;
 mod prepare;
 mod read;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{
@@ -35,6 +37,7 @@ use agent_runner_core::{
 };
 use async_trait::async_trait;
 use futures::stream;
+use sqlx::SqliteConnection;
 use tokio::{
     sync::{
         broadcast::{self, error::RecvError},
@@ -102,6 +105,10 @@ impl SqliteStore {
     pub async fn open(options: SqliteOptions) -> Result<Self, StoreError> {
         let path = options.path()?;
         let conn = connect::writer(&options, &path).await?;
+        Ok(Self::start(conn, options, path))
+    }
+
+    fn start(conn: SqliteConnection, options: SqliteOptions, path: PathBuf) -> Self {
         let shown: Arc<str> = path.display().to_string().into();
         let (jobs, queue) = mpsc::channel(writer::QUEUE);
         let changes = broadcast::Sender::new(CHANGES);
@@ -113,7 +120,7 @@ impl SqliteStore {
             changes.clone(),
             Arc::clone(&counters),
         );
-        Ok(Self {
+        Self {
             inner: Arc::new(Inner {
                 reader: Reader { pool: connect::readers(&options, &path), path: shown },
                 path,
@@ -127,7 +134,7 @@ impl SqliteStore {
                 changes,
                 counters,
             }),
-        })
+        }
     }
 
     /// Brings the database up to date, makes it when it is missing, and closes it; the number of

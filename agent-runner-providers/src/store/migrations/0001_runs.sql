@@ -42,6 +42,7 @@ CREATE INDEX run_live ON run (id) WHERE finished_at IS NULL;
 CREATE INDEX run_owner ON run (owner) WHERE owner IS NOT NULL;
 CREATE INDEX run_deadline ON run (deadline_at)
     WHERE deadline_at IS NOT NULL AND finished_at IS NULL;
+CREATE INDEX run_canceling ON run (id) WHERE cancel_requested = 1 AND finished_at IS NULL;
 
 -- What was asked for. Never changed.
 CREATE TABLE request (

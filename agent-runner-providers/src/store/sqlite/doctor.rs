@@ -1,6 +1,6 @@
 //! Examines a database from end to end.
 
-use agent_runner_core::store::StoreError;
+use agent_runner_core::store::{StoreError, StoreErrorKind};
 use sqlx::Row as _;
 
 use super::{connect::NEWEST, error::store_error, read::Reader};
@@ -75,14 +75,31 @@ const RULES: [Rule; 5] = [
 ];
 
 pub(super) async fn examine(reader: &Reader) -> Result<Vec<Finding>, StoreError> {
-    let failed = |error| store_error(error, "examine", &reader.path);
-    let mut findings = vec![pages(reader).await.map_err(failed)?];
+    let mut findings = vec![settle(reader, "pages", pages(reader).await)?];
     for rule in &RULES {
-        findings.push(apply(reader, rule).await.map_err(failed)?);
+        findings.push(settle(reader, rule.check, apply(reader, rule).await)?);
     }
-    findings.push(schema(reader).await.map_err(failed)?);
-    findings.push(sizes(reader).await.map_err(failed)?);
+    findings.push(settle(reader, "schema", schema(reader).await)?);
+    findings.push(settle(reader, "sizes", sizes(reader).await)?);
     Ok(findings)
+}
+
+/// What cannot be examined because the file is damaged is a finding as well.
+fn settle(
+    reader: &Reader,
+    check: &'static str,
+    examined: Result<Finding, sqlx::Error>,
+) -> Result<Finding, StoreError> {
+    let error = match examined {
+        Ok(finding) => return Ok(finding),
+        Err(error) => error,
+    };
+    let cause = error.to_string();
+    let error = store_error(error, "examine", &reader.path);
+    if error.kind() != StoreErrorKind::Corrupt {
+        return Err(error);
+    }
+    Ok(Finding { check, severity: Severity::Broken, detail: format!("{error}: {cause}") })
 }
 
 async fn pages(reader: &Reader) -> Result<Finding, sqlx::Error> {

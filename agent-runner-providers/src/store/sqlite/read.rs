@@ -163,7 +163,7 @@ impl Reader {
         max: usize,
         now: Timestamp,
     ) -> Result<Candidates, StoreError> {
-        let lost = sqlx::query(include_str!("../statements/sweep_lost.sql"))
+        let lost = sqlx::query(include_str!("statements/sweep_lost.sql"))
             .bind(micros(now))
             .bind(limit(max));
         let misplaced =
@@ -181,8 +181,7 @@ impl Reader {
     }
 
     pub(super) async fn canceled(&self, max: usize) -> Result<Vec<RunId>, StoreError> {
-        let statement =
-            sqlx::query(include_str!("../statements/sweep_canceled.sql")).bind(limit(max));
+        let statement = sqlx::query(include_str!("statements/sweep_canceled.sql")).bind(limit(max));
         self.all(statement, rows::run_id).await
     }
 
@@ -191,7 +190,7 @@ impl Reader {
         max: usize,
         now: Timestamp,
     ) -> Result<Vec<RunId>, StoreError> {
-        let statement = sqlx::query(include_str!("../statements/sweep_overdue.sql"))
+        let statement = sqlx::query(include_str!("statements/sweep_overdue.sql"))
             .bind(micros(now))
             .bind(limit(max));
         self.all(statement, rows::run_id).await

@@ -143,7 +143,7 @@ impl Writer {
 
     /// Writes a group in one transaction. When the database refuses it, each write gets a
     /// transaction of its own, so that only the one at fault is refused.
-    async fn write(&mut self, ops: &[Op]) -> Vec<Outcome> {
+    pub(super) async fn write(&mut self, ops: &[Op]) -> Vec<Outcome> {
         if self.poisoned.is_none() {
             match self.attempt(ops).await {
                 Ok(outcomes) => return outcomes,
@@ -178,7 +178,7 @@ impl Writer {
     }
 
     /// What a failed write means; remembers when it means the end.
-    fn judge(&mut self, error: &sqlx::Error) -> Fate {
+    pub(super) fn judge(&mut self, error: &sqlx::Error) -> Fate {
         let fate = fate(error);
         if fate == Fate::Poisoned {
             tracing::error!(path = %self.path, %error, "a write failed in the disk: no more writes");

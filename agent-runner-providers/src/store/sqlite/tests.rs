@@ -1,0 +1,177 @@
+//! What cannot be provoked from outside: a full disk, a disk that fails, the plans of statements.
+
+use agent_runner_core::{
+    agent::{AgentSpec, ModelName},
+    id::{IdSource as _, SystemIds},
+    llm::Usage,
+    run::{RunSpec, RunStatus},
+    store::Expect,
+    time::SystemClock,
+};
+use serde_json::json;
+use sqlx::Row as _;
+use tempfile::TempDir;
+
+use super::*;
+
+fn run() -> Run {
+    let id = RunId::from_uuid(SystemIds.next());
+    Run {
+        id,
+        project_id: agent_runner_core::id::ProjectId::from_uuid(SystemIds.next()),
+        name: None,
+        spec: RunSpec {
+            goal: "fill the disk".to_owned(),
+            agent: AgentSpec::new(ModelName::new("scripted", "demo")),
+            notices: Vec::new(),
+        },
+        status: RunStatus::Queued,
+        park: None,
+        pause_requested: false,
+        cancel_requested: false,
+        cancel_reason: None,
+        output: None,
+        error: None,
+        usage: Usage::default(),
+        parent_id: None,
+        root_id: id,
+        priority: 0,
+        tags: Vec::new(),
+        metadata: std::collections::BTreeMap::new(),
+        idempotency_key: None,
+        request_hash: None,
+        deadline_at: None,
+        created_at: SystemClock.now(),
+        started_at: None,
+        finished_at: None,
+        last_seq: 0,
+        owner: None,
+        epoch: 0,
+        control: 0,
+        recoveries: 0,
+    }
+}
+
+fn event(bytes: usize) -> NewEvent {
+    NewEvent {
+        kind: "test.noted".to_owned(),
+        step: None,
+        payload: json!("x".repeat(bytes)),
+        blob: None,
+        at: SystemClock.now(),
+    }
+}
+
+fn noting(run: &Run, bytes: usize) -> Batch {
+    let mut batch = Batch::new(run.id, Expect::Control(run.control));
+    batch.events.push(event(bytes));
+    batch
+}
+
+async fn connection(dir: &TempDir) -> (SqliteConnection, SqliteOptions, PathBuf) {
+    let options = SqliteOptions::new(dir.path().join("x.db"));
+    let path = options.path().unwrap();
+    (connect::writer(&options, &path).await.unwrap(), options, path)
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut conn, options, path) = connection(&dir).await;
+    sqlx::query("PRAGMA max_page_count = 120").execute(&mut conn).await.unwrap();
+    let store = SqliteStore::start(conn, options, path);
+    let run = store.create(run(), vec![event(1)], Ready::At(SystemClock.now())).await.unwrap().run;
+
+    // Together, so that they are written as one group.
+    let large = store.append(noting(&run, 600_000));
+    let small = store.append(noting(&run, 10));
+    let (large, small) = tokio::join!(large, small);
+    let error = large.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Full);
+    assert!(error.to_string().contains("free disk space"), "{error}");
+    assert_eq!(small.unwrap().last_seq, 2, "what fits is written");
+
+    let findings = store.doctor().await.unwrap();
+    assert!(findings.iter().all(|found| found.severity == Severity::Fine), "{findings:?}");
+    store.append(noting(&run, 10)).await.unwrap();
+    store.check().await.unwrap();
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_failed_once_is_never_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (conn, options, path) = connection(&dir).await;
+    let (changes, counters) = (broadcast::Sender::new(1), Arc::new(Counters::default()));
+    let shown = path.display().to_string().into();
+    let mut writer = Writer::new(conn, shown, options.clock, changes, counters);
+    let fsync = error::tests::coded(1034);
+    assert_eq!(writer.judge(&fsync), error::Fate::Poisoned);
+
+    let outcomes =
+        writer.write(&[Op::Probe, Op::Leave(WorkerId::from_uuid(SystemIds.next()))]).await;
+    assert_eq!(outcomes.len(), 2, "every caller is answered");
+    for outcome in outcomes {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert!(error.to_string().contains("restart this program"), "{error}");
+    }
+}
+
+/// Statements of a file, without those that have no plan.
+fn statements(sql: &'static str) -> impl Iterator<Item = String> {
+    let lines = sql.lines().filter(|line| !line.starts_with("--"));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let statements: Vec<String> = text.split(';').map(|part| part.trim().to_owned()).collect();
+    statements.into_iter().filter(|statement| {
+        !["BEGIN", "COMMIT", "PRAGMA"].iter().any(|word| statement.starts_with(word))
+            && !statement.is_empty()
+    })
+}
+
+#[tokio::test]
+async fn no_statement_of_the_hot_path_scans_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut conn, ..) = connection(&dir).await;
+    let mut seen = 0;
+    for sql in [
+        include_str!("statements/guards.sql"),
+        include_str!("statements/write.sql"),
+        include_str!("statements/blob_put.sql"),
+        include_str!("statements/claimable.sql"),
+        include_str!("statements/claim.sql"),
+        include_str!("statements/revoke.sql"),
+        include_str!("statements/mend.sql"),
+        include_str!("statements/delete_run.sql"),
+        include_str!("statements/events_ascending.sql"),
+        include_str!("statements/events_descending.sql"),
+        include_str!("../statements/run.sql"),
+        include_str!("../statements/steps.sql"),
+        include_str!("../statements/blob.sql"),
+        include_str!("../statements/owned.sql"),
+        include_str!("../statements/record.sql"),
+        include_str!("../statements/records.sql"),
+        include_str!("statements/sweep_lost.sql"),
+        include_str!("statements/sweep_overdue.sql"),
+        include_str!("statements/sweep_canceled.sql"),
+    ] {
+        for statement in statements(sql) {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let rows = sqlx::query(explain).fetch_all(&mut conn).await.unwrap();
+            for row in rows {
+                let detail: String = row.get("detail");
+                seen += 1;
+                for table in
+                    ["run", "request", "ready", "event", "step", "signal", "blob", "record"]
+                {
+                    let scan = format!("SCAN {table}");
+                    let whole = detail == scan || detail.starts_with(&format!("{scan} USING"));
+                    // Indexes that hold only rows of interest.
+                    let partial = detail.contains("run_owner") || detail.contains("run_canceling");
+                    assert!(!whole || partial, "{detail}\n{statement}");
+                }
+            }
+        }
+    }
+    assert!(seen > 30, "plans were read");
+}
