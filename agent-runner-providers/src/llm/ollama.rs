@@ -13,7 +13,7 @@ use std::{
 
 use agent_runner_core::llm::{
     BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmProvider, LlmRequest, ModelInfo,
-    ProviderError,
+    ProviderError, SendState,
 };
 use async_trait::async_trait;
 use futures::StreamExt as _;
@@ -63,8 +63,10 @@ impl OllamaProvider {
     /// [`ErrorKind::InvalidRequest`] when the address is none, [`ErrorKind::Internal`] when TLS
     /// cannot be set up.
     pub fn new(base_url: &str) -> Result<Self, ProviderError> {
-        let base = address(base_url)
-            .map_err(|what| ProviderError::new(ErrorKind::InvalidRequest, "ollama", what))?;
+        let base = address(base_url).map_err(|what| {
+            ProviderError::new(ErrorKind::InvalidRequest, "ollama", what)
+                .with_sent(SendState::NotSent)
+        })?;
         Ok(Self {
             http: HttpClient::new("ollama", base)?,
             context_max: CONTEXT_MAX,

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 use agent_runner_core::llm::{
     BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmProvider, LlmRequest, ModelInfo,
-    ProviderError,
+    ProviderError, SendState,
 };
 use async_trait::async_trait;
 use reqwest::Method;
@@ -46,8 +46,10 @@ impl OpenAiProvider {
     /// [`ErrorKind::InvalidRequest`] when the address is none, [`ErrorKind::Auth`] when the key
     /// cannot be a header, [`ErrorKind::Internal`] when TLS cannot be set up.
     pub fn new(base_url: &str, key: Option<SecretString>) -> Result<Self, ProviderError> {
-        let base = self::base_url(base_url)
-            .map_err(|what| ProviderError::new(ErrorKind::InvalidRequest, "openai", what))?;
+        let base = self::base_url(base_url).map_err(|what| {
+            ProviderError::new(ErrorKind::InvalidRequest, "openai", what)
+                .with_sent(SendState::NotSent)
+        })?;
         let base = match base.path() {
             "/" => base.join("v1/").unwrap_or(base),
             _ => base,

@@ -73,7 +73,7 @@ pub(super) fn reported(document: &Value, status: Option<u16>) -> Option<Fault> {
                 .get("detail")
                 .map(|detail| detail.as_str().map_or_else(|| detail.to_string(), str::to_owned))
         })
-        .unwrap_or_else(|| error.to_string());
+        .unwrap_or_else(|| format!("the service gave no reason but {error}"));
     let code = text("code").or_else(|| text("type"));
     // OpenRouter and llama.cpp put the status into `code` when it no longer fits the head.
     let status = status.or_else(|| text("code")?.parse().ok());

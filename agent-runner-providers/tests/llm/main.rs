@@ -1,0 +1,20 @@
+//! Providers against services on the loopback interface, and scripts against a paused clock.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "tests fail by panicking, and a test binary has no public surface"
+)]
+
+#[cfg(any(feature = "ollama", feature = "openai"))]
+mod service;
+
+#[cfg(feature = "ollama")]
+mod ollama;
+#[cfg(feature = "openai")]
+mod openai;
+#[cfg(feature = "scripted")]
+mod scripted;

@@ -1,0 +1,273 @@
+//! [`OllamaProvider`] over real connections.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_runner_core::{
+    llm::{
+        CallCx, ErrorKind, LlmProvider, LlmProviderExt as _, LlmRequest, SendState, StopReason,
+        ToolSpec,
+    },
+    message::{Message, Role},
+    testing::llm_contract::{BAD_ARGUMENTS, LlmHarness, Scene},
+};
+use agent_runner_providers::{OllamaProvider, Timeouts};
+use futures::StreamExt as _;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use crate::service::{Answer, Request, Service, hear, nowhere};
+
+const KEY: &str = "ollama-5d1f0c";
+
+fn provider(service: &Service) -> OllamaProvider {
+    OllamaProvider::new(&service.url()).unwrap()
+}
+
+fn request() -> LlmRequest {
+    LlmRequest::new("qwen3:4b", vec![Message::text(Role::User, "Hi")])
+}
+
+fn cx() -> CallCx {
+    CallCx::new("1")
+}
+
+fn line(message: &Value) -> String {
+    format!("{}\n", json!({"model": "qwen3:4b", "message": message, "done": false}))
+}
+
+fn end() -> String {
+    let last = json!({"done": true, "done_reason": "stop", "eval_count": 3});
+    format!("{last}\n")
+}
+
+/// A server that knows its model, and answers chats as told.
+async fn server(capabilities: &'static [&'static str], length: u64, chat: Answer) -> Service {
+    Service::start(move |request: &Request| match request.line.as_str() {
+        "POST /api/show" => Answer::ok(
+            &json!({
+                "capabilities": capabilities,
+                "model_info": {"general.architecture": "qwen3", "qwen3.context_length": length},
+                "template": "x".repeat(10_000),
+            })
+            .to_string(),
+        ),
+        "GET /api/tags" => Answer::ok(r#"{"models":[{"name":"qwen3:4b","size":1},{"name":"b"}]}"#),
+        _ => chat.clone(),
+    })
+    .await
+}
+
+#[derive(Debug)]
+struct Harness {
+    provider: Arc<dyn LlmProvider>,
+    _service: Service,
+}
+
+#[async_trait::async_trait]
+impl LlmHarness for Harness {
+    async fn open(scene: Scene) -> Self {
+        let text = || line(&json!({"content": "Hello"})) + &line(&json!({"content": " you"}));
+        let call = |arguments: &Value| {
+            let function = json!({"name": "shout", "arguments": arguments});
+            line(&json!({"content": "", "tool_calls": [{"id": "x", "function": function}]}))
+        };
+        let good = json!({"text": "a"});
+        let chat = match scene {
+            Scene::Text => Answer::ok(&(text() + &end())),
+            Scene::ToolCalls => Answer::ok(&(call(&good) + &call(&good) + &end())),
+            Scene::BadArguments => Answer::ok(&(call(&json!(BAD_ARGUMENTS)) + &end())),
+            Scene::Truncated => Answer::ok(&text()),
+            Scene::Refused => {
+                let headers = [("x-request-id", KEY)];
+                Answer::new(401, &headers, &json!({"error": format!("no {KEY}")}).to_string())
+            }
+            Scene::Silent => Answer::default().then_silence(),
+        };
+        let service = server(&["completion", "tools"], 8192, chat).await;
+        let provider = provider(&service).with_key(SecretString::from(KEY)).unwrap();
+        Self { provider: Arc::new(provider), _service: service }
+    }
+
+    fn provider(&self) -> Arc<dyn LlmProvider> {
+        Arc::clone(&self.provider)
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![KEY.to_owned()]
+    }
+}
+
+mod contract {
+    agent_runner_core::llm_contract!(super::Harness);
+}
+
+#[tokio::test]
+async fn a_request_asks_for_the_models_context_which_is_looked_up_once() {
+    let call = json!({"content": "", "tool_calls": [{"function": {
+        "name": "time.now", "arguments": {"timezone": "UTC"}}}]});
+    let chat = Answer::ok(&(line(&call) + &end()));
+    let service = server(&["completion", "tools", "thinking"], 131_072, chat).await;
+    let provider = provider(&service);
+    assert!(!provider.capabilities("qwen3:4b").reasoning, "nothing is known yet");
+    let mut request = request();
+    request.tools.push(ToolSpec {
+        name: "time.now".to_owned(),
+        description: "Tells the time.".to_owned(),
+        input_schema: json!({"type": "object"}),
+    });
+    for _ in 0..2 {
+        let reply = provider.complete(&request, &cx()).await.unwrap();
+        let called = reply.message.tool_calls().next().unwrap();
+        assert_eq!(
+            (called.name.as_str(), &called.arguments["timezone"]),
+            ("time.now", &json!("UTC"))
+        );
+        assert_eq!((reply.stop, reply.usage.output), (StopReason::ToolCalls, Some(3)));
+    }
+    let sent = service.requests();
+    let lines: Vec<&str> = sent.iter().map(|request| request.line.as_str()).collect();
+    assert_eq!(lines, ["POST /api/show", "POST /api/chat", "POST /api/chat"]);
+    assert_eq!(sent[1].body["options"]["num_ctx"], 16_384);
+    assert_eq!(sent[1].body["tools"][0]["function"]["name"], "time.now");
+    assert_eq!((&sent[1].body["stream"], &sent[1].body["truncate"]), (&json!(true), &json!(false)));
+    let known = provider.capabilities("qwen3:4b");
+    assert!(known.reasoning && known.tools && !known.vision, "{known:?}");
+    assert_eq!(known.context_window, Some(16_384));
+}
+
+#[tokio::test]
+async fn a_context_named_in_the_request_needs_no_look_up() {
+    let service = server(&[], 8192, Answer::ok(&end())).await;
+    let mut request = request();
+    request.extra.insert("options".to_owned(), json!({"num_ctx": 2048}));
+    provider(&service).complete(&request, &cx()).await.unwrap();
+    let sent = service.requests();
+    assert_eq!((sent.len(), &sent[0].body["options"]["num_ctx"]), (1, &json!(2048)));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_describe_its_models_is_used_all_the_same() {
+    let service = Service::start(|request| match request.line.as_str() {
+        "POST /api/show" => Answer::new(404, &[], "404 page not found"),
+        _ => Answer::ok(&end()),
+    })
+    .await;
+    let provider = provider(&service);
+    provider.complete(&request(), &cx()).await.unwrap();
+    assert_eq!(service.requests()[1].body.get("options"), None);
+    assert!(provider.capabilities("qwen3:4b").tools);
+}
+
+#[tokio::test]
+async fn the_models_are_those_of_the_server_with_what_they_can() {
+    let service = server(&["completion"], 4096, Answer::default()).await;
+    let provider = provider(&service).with_id("box").with_context_max(1024);
+    let models = provider.models(&cx()).await.unwrap();
+    let names: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
+    assert_eq!(names, ["qwen3:4b", "b"]);
+    assert!(models.iter().all(|model| !model.capabilities.tools), "{models:?}");
+    assert_eq!(models[0].capabilities.context_window, Some(1024));
+    assert_eq!(provider.id(), "box");
+}
+
+#[tokio::test]
+async fn every_refusal_becomes_the_kind_that_says_what_to_do() {
+    let table = [
+        (
+            404,
+            r#"{"error":"model 'qwen3:4b' not found"}"#,
+            ErrorKind::ModelNotFound,
+            "run `ollama pull qwen3:4b`",
+        ),
+        (404, "404 page not found", ErrorKind::InvalidRequest, "OLLAMA_HOST"),
+        (
+            400,
+            r#"{"error":"registry.ollama.ai/library/x does not support tools"}"#,
+            ErrorKind::UnsupportedFeature,
+            "tools",
+        ),
+        (
+            400,
+            r#"{"error":"the input length exceeds the context length"}"#,
+            ErrorKind::ContextLength,
+            "input",
+        ),
+        (400, r#"{"error":"invalid options"}"#, ErrorKind::InvalidRequest, "options"),
+        (
+            401,
+            r#"{"error":"unauthorized","signin_url":"https://x"}"#,
+            ErrorKind::Auth,
+            "unauthorized",
+        ),
+        (429, "", ErrorKind::RateLimited, "without a reason"),
+        (
+            500,
+            r#"{"error":"llama runner process has terminated"}"#,
+            ErrorKind::Unavailable,
+            "runner",
+        ),
+        (503, r#"{"error":"server busy, please try again."}"#, ErrorKind::Overloaded, "busy"),
+        (301, "", ErrorKind::InvalidRequest, "redirects"),
+    ];
+    for (status, body, kind, says) in table {
+        let answer = Answer::new(status, &[("retry-after", "2")], body);
+        let service = server(&["completion"], 4096, answer).await;
+        let (events, error) = hear(&provider(&service), &request(), &cx()).await;
+        let error = error.unwrap();
+        assert_eq!((error.kind(), error.http_status()), (kind, Some(status)), "{error}");
+        assert!(error.context().contains(says), "{error}");
+        assert_eq!((events.len(), error.retry_after()), (0, Some(Duration::from_secs(2))));
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_is_missing_is_told_by_the_look_up_already() {
+    let body = r#"{"error":"model 'qwen3:4b' not found"}"#;
+    let service = Service::always(Answer::new(404, &[], body)).await;
+    let (_, error) = hear(&provider(&service), &request(), &cx()).await;
+    let error = error.unwrap();
+    assert_eq!(error.kind(), ErrorKind::ModelNotFound);
+    assert!(error.context().ends_with("run `ollama pull qwen3:4b`"), "{error}");
+    assert_eq!(service.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn an_error_line_or_a_missing_end_fails_the_reply() {
+    let half = line(&json!({"content": "Half"}));
+    let table = [
+        (format!("{half}{{\"error\":\"out of memory\"}}\n"), ErrorKind::Unavailable),
+        (half.clone(), ErrorKind::StreamTruncated),
+        (format!("{half}{{\"mess"), ErrorKind::StreamTruncated),
+    ];
+    for (body, kind) in table {
+        let service = server(&["completion"], 4096, Answer::ok(&body)).await;
+        let (events, error) = hear(&provider(&service), &request(), &cx()).await;
+        let error = error.unwrap();
+        assert_eq!((error.kind(), error.sent()), (kind, SendState::Sent), "{error}");
+        assert_eq!(events.len(), 2, "{events:?}");
+    }
+}
+
+#[tokio::test]
+async fn silence_is_a_timeout_and_dropping_the_stream_closes_the_connection() {
+    let half = Answer::ok(&line(&json!({"content": "Half"}))).then_silence();
+    let service = server(&["completion"], 4096, half).await;
+    let idle = Timeouts::default().with_idle(Duration::from_millis(80));
+    let impatient = provider(&service).with_timeouts(idle).unwrap();
+    let (_, error) = hear(&impatient, &request(), &cx()).await;
+    assert_eq!(error.unwrap().kind(), ErrorKind::Timeout);
+    service.client_closed().await;
+    let mut stream = provider(&service).stream(&request(), &cx()).await.unwrap();
+    assert!(stream.next().await.unwrap().is_ok());
+    drop(stream);
+    service.client_closed().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let url = nowhere().await;
+    let provider = OllamaProvider::new(&url).unwrap();
+    let error = provider.models(&cx()).await.unwrap_err();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Network, SendState::NotSent));
+    assert!(error.context().contains(&url), "{error}");
+}
