@@ -2,6 +2,11 @@
 #![cfg(feature = "sqlite")]
 
 mod store {
+    mod company;
     mod contract;
+    mod damage;
+    mod differential;
+    mod guards;
     mod support;
+    mod texts;
 }
