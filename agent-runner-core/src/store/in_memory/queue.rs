@@ -111,8 +111,9 @@ impl State {
             run.epoch += 1;
             run.control += 1;
             run.recoveries += 1;
-            let at = (claimable(run) && run.park.is_none()).then_some(now);
-            self.list(*id, at);
+            if claimable(run) && run.park.is_none() {
+                self.list(*id, Some(now));
+            }
         }
         lost
     }
