@@ -10,6 +10,7 @@ use jiff::Timestamp;
 /// # Contract
 /// 1. `sleep(d)` completes when `now()` has moved by at least `d`.
 /// 2. Dropping the future of `sleep` leaves nothing behind.
+/// 3. `now()` is a whole number of microseconds, the finest that every store keeps.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The present moment, UTC.
     fn now(&self) -> Timestamp;
@@ -24,7 +25,8 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp::now()
+        let now = Timestamp::now();
+        Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {

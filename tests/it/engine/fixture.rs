@@ -12,15 +12,33 @@ use agent_runner_core::{
     testing::{ScriptedModel, Turn},
     tool::Tool,
 };
+use agent_runner_providers::{SqliteOptions, SqliteStore};
 use futures::StreamExt as _;
+use tokio::sync::OnceCell;
 
 /// Nothing in these tests takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoreKind {
+    InMemory,
+    Sqlite,
+}
+
+thread_local! {
+    // A scenario runs on the one thread of its runtime.
+    static KIND: std::cell::Cell<StoreKind> = const { std::cell::Cell::new(StoreKind::InMemory) };
+}
+
+pub(crate) fn use_store(kind: StoreKind) {
+    KIND.set(kind);
+}
+
 pub(crate) struct World {
-    pub(crate) store: Arc<dyn Store>,
+    store: OnceCell<Arc<dyn Store>>,
+    directory: tempfile::TempDir,
     pub(crate) model: ScriptedModel,
-    pub(crate) tools: Vec<Arc<dyn Tool>>,
+    tools: Vec<Arc<dyn Tool>>,
     pub(crate) options: EngineOptions,
 }
 
@@ -33,7 +51,8 @@ impl World {
             ..EngineOptions::default()
         };
         Self {
-            store: Arc::new(InMemoryStore::new()),
+            store: OnceCell::new(),
+            directory: tempfile::tempdir().unwrap(),
             model: ScriptedModel::new(turns),
             tools: Vec::new(),
             options,
@@ -45,9 +64,27 @@ impl World {
         self
     }
 
+    pub(crate) async fn store(&self) -> Arc<dyn Store> {
+        let open = || async {
+            match KIND.get() {
+                StoreKind::InMemory => Arc::new(InMemoryStore::new()) as Arc<dyn Store>,
+                StoreKind::Sqlite => {
+                    let path = self.directory.path().join("runs.db");
+                    let options = SqliteOptions::new(&path);
+                    Arc::new(SqliteStore::open(options).await.unwrap())
+                }
+            }
+        };
+        Arc::clone(self.store.get_or_init(open).await)
+    }
+
+    pub(crate) fn replace_store(&mut self, store: Arc<dyn Store>) {
+        self.store = OnceCell::from(store);
+    }
+
     /// Another engine on the same store, as another process would have it.
-    pub(crate) fn engine(&self) -> Engine {
-        Engine::builder(Arc::clone(&self.store))
+    pub(crate) async fn engine(&self) -> Engine {
+        Engine::builder(self.store().await)
             .provider(self.model.clone())
             .tools(self.tools.iter().cloned())
             .options(self.options.clone())
@@ -55,8 +92,8 @@ impl World {
             .unwrap()
     }
 
-    pub(crate) fn start(&self) -> (Engine, EngineHandle) {
-        let engine = self.engine();
+    pub(crate) async fn start(&self) -> (Engine, EngineHandle) {
+        let engine = self.engine().await;
         let handle = engine.start();
         (engine, handle)
     }

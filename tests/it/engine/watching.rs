@@ -8,13 +8,13 @@ use agent_runner_core::{
 use futures::StreamExt as _;
 use serde_json::json;
 
-use crate::fixture::*;
+use super::fixture::*;
 
-#[tokio::test]
+on_every_store!(s20_a_watcher_gets_every_event_once_and_in_order_from_wherever_it_begins);
 async fn s20_a_watcher_gets_every_event_once_and_in_order_from_wherever_it_begins() {
     let world = World::new([Turn::tool("ledger", json!({})), Turn::text("done")])
         .with_tool(LedgerTool::new("ledger", EffectPolicy::Idempotent));
-    let engine = world.engine();
+    let engine = world.engine().await;
     let id = create(&engine, NewRun::new("x")).await;
     let early = engine.watch(id, WatchOptions::default());
     let _handle = engine.start();
@@ -38,12 +38,12 @@ async fn s20_a_watcher_gets_every_event_once_and_in_order_from_wherever_it_begin
     }
 }
 
-#[tokio::test]
+on_every_store!(live_text_comes_without_numbers_and_a_late_watcher_gets_the_text_so_far);
 async fn live_text_comes_without_numbers_and_a_late_watcher_gets_the_text_so_far() {
     let gate = Gate::new();
     let world =
         World::new([Turn::Held("first ".into(), gate.clone(), Box::new(Turn::text("second")))]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     let mut late = engine.watch(id, WatchOptions { after: 0, live: true });
@@ -70,10 +70,10 @@ async fn live_text_comes_without_numbers_and_a_late_watcher_gets_the_text_so_far
     assert!(!kinds(&engine, id).await.iter().any(|kind| kind.contains("delta")));
 }
 
-#[tokio::test]
+on_every_store!(s22_a_watcher_that_knows_another_history_is_told_to_begin_anew);
 async fn s22_a_watcher_that_knows_another_history_is_told_to_begin_anew() {
     let world = World::new([Turn::text("x")]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     let last_seq = ended(&engine, id).await.last_seq;
     let mut frames = engine.watch(id, WatchOptions { after: 1_000, live: false });
@@ -81,10 +81,10 @@ async fn s22_a_watcher_that_knows_another_history_is_told_to_begin_anew() {
     assert!(matches!(frames.next().await.unwrap().unwrap(), Frame::Event(e) if e.seq == 1));
 }
 
-#[tokio::test]
+on_every_store!(watching_a_run_that_does_not_exist_is_an_error);
 async fn watching_a_run_that_does_not_exist_is_an_error() {
     let world = World::new([Turn::text("x")]);
-    let engine = world.engine();
+    let engine = world.engine().await;
     let id = RunId::from_uuid(engine.ids().next());
     let mut frames = engine.watch(id, WatchOptions::default());
     assert_eq!(frames.next().await.unwrap().unwrap_err().kind(), EngineErrorKind::NotFound);

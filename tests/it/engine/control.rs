@@ -11,7 +11,7 @@ use agent_runner_core::{
 };
 use serde_json::json;
 
-use crate::fixture::*;
+use super::fixture::*;
 
 fn message(text: &str) -> NewMessage {
     NewMessage { text: text.into(), ..NewMessage::default() }
@@ -21,10 +21,10 @@ fn held(gate: &Gate) -> Turn {
     Turn::Held("partial".into(), gate.clone(), Box::new(Turn::text(" whole")))
 }
 
-#[tokio::test]
+on_every_store!(s10_canceling_a_queued_run_ends_it_without_execution);
 async fn s10_canceling_a_queued_run_ends_it_without_execution() {
     let world = World::new([Turn::text("x")]);
-    let engine = world.engine();
+    let engine = world.engine().await;
     let id = create(&engine, NewRun::new("x")).await;
     let run = engine.cancel(id, Some("changed my mind".into())).await.unwrap();
     assert_eq!(run.status, RunStatus::Canceled);
@@ -35,11 +35,11 @@ async fn s10_canceling_a_queued_run_ends_it_without_execution() {
     assert_eq!(engine.cancel(id, None).await.unwrap().status, RunStatus::Canceled, "again is fine");
 }
 
-#[tokio::test]
+on_every_store!(s11_canceling_during_a_model_call_closes_the_stream_and_keeps_the_partial_text);
 async fn s11_canceling_during_a_model_call_closes_the_stream_and_keeps_the_partial_text() {
     let gate = Gate::new();
     let world = World::new([held(&gate)]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     let acknowledged = engine.cancel(id, None).await.unwrap();
@@ -54,11 +54,11 @@ async fn s11_canceling_during_a_model_call_closes_the_stream_and_keeps_the_parti
     assert_eq!(canceled.payload["partial"], "partial");
 }
 
-#[tokio::test]
+on_every_store!(s12_canceling_a_paused_or_parked_run_ends_it_at_once);
 async fn s12_canceling_a_paused_or_parked_run_ends_it_at_once() {
     let calls = Turn::tool(WAIT_TOOL, json!({"signal": "never"}));
     let world = World::new([calls]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let parked = create(&engine, NewRun::new("x")).await;
     wait_for(&engine, parked, "run.parked").await;
     assert_eq!(engine.run(parked).await.unwrap().phase(), RunPhase::Parked);
@@ -72,11 +72,11 @@ async fn s12_canceling_a_paused_or_parked_run_ends_it_at_once() {
     check_journal(&engine, paused).await;
 }
 
-#[tokio::test]
+on_every_store!(s13_cancel_and_completion_give_one_outcome_and_an_accepted_cancel_wins);
 async fn s13_cancel_and_completion_give_one_outcome_and_an_accepted_cancel_wins() {
     for _ in 0..40 {
         let world = World::new([Turn::text("done")]);
-        let (engine, _handle) = world.start();
+        let (engine, _handle) = world.start().await;
         let id = create(&engine, NewRun::new("x")).await;
         let cancel = engine.cancel(id, None).await;
         let run = ended(&engine, id).await;
@@ -90,12 +90,12 @@ async fn s13_cancel_and_completion_give_one_outcome_and_an_accepted_cancel_wins(
     }
 }
 
-#[tokio::test]
+on_every_store!(canceling_a_call_that_must_not_be_repeated_leaves_its_outcome_open);
 async fn canceling_a_call_that_must_not_be_repeated_leaves_its_outcome_open() {
     let gate = Gate::new();
     let tool = LedgerTool::new("post", EffectPolicy::AtMostOnce).held_by(gate.clone());
     let world = World::new([Turn::tool("post", json!({}))]).with_tool(tool);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     engine.cancel(id, None).await.unwrap();
@@ -104,13 +104,13 @@ async fn canceling_a_call_that_must_not_be_repeated_leaves_its_outcome_open() {
     assert_eq!(steps[1].status, StepStatus::Indeterminate);
 }
 
-#[tokio::test]
+on_every_store!(s8_a_pause_lets_the_step_finish_and_begins_no_other);
 async fn s8_a_pause_lets_the_step_finish_and_begins_no_other() {
     let gate = Gate::new();
     let tool = LedgerTool::new("ledger", EffectPolicy::Idempotent).held_by(gate.clone());
     let world =
         World::new([Turn::tool("ledger", json!({})), Turn::text("done")]).with_tool(tool.clone());
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     let run = engine.pause(id).await.unwrap();
@@ -126,10 +126,10 @@ async fn s8_a_pause_lets_the_step_finish_and_begins_no_other() {
     assert_eq!(tool.effects().len(), 1);
 }
 
-#[tokio::test]
+on_every_store!(a_queued_run_can_be_paused_and_resumed);
 async fn a_queued_run_can_be_paused_and_resumed() {
     let world = World::new([Turn::text("x")]);
-    let engine = world.engine();
+    let engine = world.engine().await;
     let id = create(&engine, NewRun::new("x")).await;
     let run = engine.pause(id).await.unwrap();
     assert_eq!((run.status, run.phase()), (RunStatus::Queued, RunPhase::Paused));
@@ -141,11 +141,11 @@ async fn a_queued_run_can_be_paused_and_resumed() {
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
 }
 
-#[tokio::test]
+on_every_store!(s9_a_storm_of_pauses_and_resumes_ends_in_the_last_requested_state);
 async fn s9_a_storm_of_pauses_and_resumes_ends_in_the_last_requested_state() {
     let gate = Gate::new();
     let world = World::new([held(&gate)]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     let storm = (0..8).map(|n| {
@@ -176,11 +176,11 @@ async fn s9_a_storm_of_pauses_and_resumes_ends_in_the_last_requested_state() {
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
 }
 
-#[tokio::test]
+on_every_store!(a_message_during_a_model_call_is_read_by_the_next_one_and_before_the_run_ends);
 async fn a_message_during_a_model_call_is_read_by_the_next_one_and_before_the_run_ends() {
     let gate = Gate::new();
     let world = World::new([held(&gate), Turn::text("with the message")]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     let (event, new) = engine.send_message(id, message("also do this")).await.unwrap();
@@ -195,11 +195,11 @@ async fn a_message_during_a_model_call_is_read_by_the_next_one_and_before_the_ru
     assert!(transcript.contains("also do this"));
 }
 
-#[tokio::test]
+on_every_store!(an_interrupting_message_stops_the_model_call);
 async fn an_interrupting_message_stops_the_model_call() {
     let gate = Gate::new();
     let world = World::new([held(&gate)]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     let interrupt =
@@ -214,10 +214,10 @@ async fn an_interrupting_message_stops_the_model_call() {
     assert!(second.contains("stop and do that instead"));
 }
 
-#[tokio::test]
+on_every_store!(i14_the_same_message_or_signal_twice_counts_once);
 async fn i14_the_same_message_or_signal_twice_counts_once() {
     let world = World::new([Turn::text("x")]);
-    let engine = world.engine();
+    let engine = world.engine().await;
     let id = create(&engine, NewRun::new("x")).await;
     let twice = NewMessage { id: Some("m1".into()), ..message("hello") };
     let (first, new) = engine.send_message(id, twice.clone()).await.unwrap();
@@ -232,11 +232,11 @@ async fn i14_the_same_message_or_signal_twice_counts_once() {
     assert_eq!(count(&kinds(&engine, id).await, "signal.received"), 1);
 }
 
-#[tokio::test]
+on_every_store!(s39_a_signal_wakes_a_waiting_run_and_one_sent_before_the_wait_is_kept);
 async fn s39_a_signal_wakes_a_waiting_run_and_one_sent_before_the_wait_is_kept() {
     let wait = Turn::tool(WAIT_TOOL, json!({"signal": "go"}));
     let world = World::new([wait, Turn::text("went")]);
-    let engine = world.engine();
+    let engine = world.engine().await;
     let early = create(&engine, NewRun::new("x")).await;
     engine.signal(early, "go", json!({"n": 1}), None).await.unwrap();
     let _handle = engine.start();
@@ -253,10 +253,10 @@ async fn s39_a_signal_wakes_a_waiting_run_and_one_sent_before_the_wait_is_kept()
     assert!(told.contains(r#"\"n\":2"#), "{told}");
 }
 
-#[tokio::test]
+on_every_store!(a_timer_wakes_a_run_that_waits_for_a_moment);
 async fn a_timer_wakes_a_run_that_waits_for_a_moment() {
     let world = World::new([Turn::tool(WAIT_TOOL, json!({"seconds": 1})), Turn::text("woke")]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     wait_for(&engine, id, "run.parked").await;
     let run = ended(&engine, id).await;
@@ -266,7 +266,7 @@ async fn a_timer_wakes_a_run_that_waits_for_a_moment() {
     assert_eq!(count(&kinds(&engine, id).await, "timer.fired"), 1);
 }
 
-#[tokio::test]
+on_every_store!(an_unknown_outcome_is_asked_about_and_each_answer_is_followed);
 async fn an_unknown_outcome_is_asked_about_and_each_answer_is_followed() {
     let answers = [
         (Resolution::Retry, 2, "\\\"done\\\":2"),
@@ -283,7 +283,7 @@ async fn an_unknown_outcome_is_asked_about_and_each_answer_is_followed() {
         });
         let world =
             World::new([Turn::tool("post", json!({})), Turn::text("ok")]).with_tool(tool.clone());
-        let (engine, _handle) = world.start();
+        let (engine, _handle) = world.start().await;
         let id = create(&engine, NewRun::new("x")).await;
         wait_for(&engine, id, "run.parked").await;
         let run = engine.run(id).await.unwrap();
@@ -304,10 +304,10 @@ async fn an_unknown_outcome_is_asked_about_and_each_answer_is_followed() {
     }
 }
 
-#[tokio::test]
+on_every_store!(nothing_can_be_asked_of_a_run_that_ended);
 async fn nothing_can_be_asked_of_a_run_that_ended() {
     let world = World::new([Turn::text("x")]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     ended(&engine, id).await;
     let before = kinds(&engine, id).await;
@@ -327,13 +327,13 @@ async fn nothing_can_be_asked_of_a_run_that_ended() {
     assert_eq!(engine.run(id).await.unwrap_err().kind(), EngineErrorKind::NotFound);
 }
 
-#[tokio::test]
+on_every_store!(a_drained_worker_finishes_its_step_and_hands_the_run_over);
 async fn a_drained_worker_finishes_its_step_and_hands_the_run_over() {
     let gate = Gate::new();
     let tool = LedgerTool::new("post", EffectPolicy::AtMostOnce).held_by(gate.clone());
     let world =
         World::new([Turn::tool("post", json!({})), Turn::text("done")]).with_tool(tool.clone());
-    let (engine, handle) = world.start();
+    let (engine, handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     let down = tokio::spawn(handle.shutdown(Duration::from_secs(10)));
@@ -342,7 +342,7 @@ async fn a_drained_worker_finishes_its_step_and_hands_the_run_over() {
     let run = engine.run(id).await.unwrap();
     assert!(run.owner.is_none() && run.status == RunStatus::Running);
     assert!(engine.workers().await.unwrap().is_empty(), "it signed off");
-    let (second, _handle) = world.start();
+    let (second, _handle) = world.start().await;
     let run = ended(&second, id).await;
     assert_eq!(run.status, RunStatus::Completed);
     assert_eq!(tool.effects().len(), 1, "no completed step runs again");

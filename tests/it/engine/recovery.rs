@@ -14,7 +14,7 @@ use agent_runner_core::{
 };
 use serde_json::json;
 
-use crate::fixture::*;
+use super::fixture::*;
 
 fn world(tool: &LedgerTool) -> World {
     let mut world = World::new([Turn::tool("post", json!({"n": 1})), Turn::text("done")])
@@ -25,7 +25,7 @@ fn world(tool: &LedgerTool) -> World {
 
 /// Runs until the tool has had its effect, then kills the worker before the outcome is recorded.
 async fn killed_in_the_effect(world: &World, gate: &Gate) -> agent_runner_core::id::RunId {
-    let (engine, handle) = world.start();
+    let (engine, handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     kill(handle).await;
@@ -37,14 +37,14 @@ async fn kill(handle: EngineHandle) {
     tokio::task::yield_now().await;
 }
 
-#[tokio::test]
+on_every_store!(s2_an_idempotent_effect_is_repeated_with_the_same_key);
 async fn s2_an_idempotent_effect_is_repeated_with_the_same_key() {
     let gate = Gate::new();
     let tool = LedgerTool::new("post", EffectPolicy::Idempotent).held_by(gate.clone());
     let world = world(&tool);
     let id = killed_in_the_effect(&world, &gate).await;
     gate.open();
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
     let effects = tool.effects();
     assert_eq!(effects.iter().map(|e| e.attempt).collect::<Vec<_>>(), [1, 2]);
@@ -52,13 +52,13 @@ async fn s2_an_idempotent_effect_is_repeated_with_the_same_key() {
     assert_eq!(world.model.requests().len(), 2, "the model's first reply was not asked for again");
 }
 
-#[tokio::test]
+on_every_store!(s2_an_effect_at_most_once_is_not_repeated_and_the_model_is_told);
 async fn s2_an_effect_at_most_once_is_not_repeated_and_the_model_is_told() {
     let gate = Gate::new();
     let tool = LedgerTool::new("post", EffectPolicy::AtMostOnce).held_by(gate.clone());
     let world = world(&tool);
     let id = killed_in_the_effect(&world, &gate).await;
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
     assert_eq!(tool.effects().len(), 1);
     let step = engine.step(id, &StepKey::new("turn.1.tool.1")).await.unwrap();
@@ -67,13 +67,13 @@ async fn s2_an_effect_at_most_once_is_not_repeated_and_the_model_is_told() {
     assert!(told.contains("is not known"), "{told}");
 }
 
-#[tokio::test]
+on_every_store!(s2_an_effect_to_ask_about_parks_the_run);
 async fn s2_an_effect_to_ask_about_parks_the_run() {
     let gate = Gate::new();
     let tool = LedgerTool::new("post", EffectPolicy::Ask).held_by(gate.clone());
     let world = world(&tool);
     let id = killed_in_the_effect(&world, &gate).await;
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     wait_for(&engine, id, "run.parked").await;
     let run = engine.run(id).await.unwrap();
     assert_eq!(run.park.unwrap().reason, ParkReason::Ask);
@@ -81,7 +81,7 @@ async fn s2_an_effect_to_ask_about_parks_the_run() {
     check_journal(&engine, id).await;
 }
 
-#[tokio::test]
+on_every_store!(s2_a_probe_decides_about_an_effect_to_reconcile);
 async fn s2_a_probe_decides_about_an_effect_to_reconcile() {
     let done = Reconciled::Done(ToolOutput::new(json!("it went through")));
     for (probe, effects, parked) in
@@ -94,7 +94,7 @@ async fn s2_a_probe_decides_about_an_effect_to_reconcile() {
         let world = world(&tool);
         let id = killed_in_the_effect(&world, &gate).await;
         gate.open();
-        let (engine, _handle) = world.start();
+        let (engine, _handle) = world.start().await;
         if parked {
             wait_for(&engine, id, "run.parked").await;
             assert_eq!(engine.run(id).await.unwrap().park.unwrap().reason, ParkReason::Ask);
@@ -105,19 +105,19 @@ async fn s2_a_probe_decides_about_an_effect_to_reconcile() {
     }
 }
 
-#[tokio::test]
+on_every_store!(a_model_call_in_flight_is_made_again_and_watchers_are_told);
 async fn a_model_call_in_flight_is_made_again_and_watchers_are_told() {
     let gate = Gate::new();
     let held = Turn::Held("half".into(), gate.clone(), Box::new(Turn::text(" whole")));
     let mut world = World::new([held]);
     world.options.lease_ttl = Duration::from_millis(300);
-    let (engine, handle) = world.start();
+    let (engine, handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     wait_for(&engine, id, "llm.started").await;
     kill(handle).await;
     gate.open();
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let run = ended(&engine, id).await;
     assert_eq!(run.output, Some(json!("half whole")));
     assert_eq!(run.recoveries, 0, "progress forgives");
@@ -127,13 +127,13 @@ async fn a_model_call_in_flight_is_made_again_and_watchers_are_told() {
     assert_eq!(claims[1].payload["recovered"], true);
 }
 
-#[tokio::test]
+on_every_store!(s14_a_run_whose_owner_died_is_canceled_by_the_sweeper);
 async fn s14_a_run_whose_owner_died_is_canceled_by_the_sweeper() {
     let gate = Gate::new();
     let tool = LedgerTool::new("post", EffectPolicy::Idempotent).held_by(gate.clone());
     let world = world(&tool);
     let id = killed_in_the_effect(&world, &gate).await;
-    let engine = world.engine();
+    let engine = world.engine().await;
     let run = engine.cancel(id, Some("enough".into())).await.unwrap();
     assert!(run.cancel_requested && run.status == RunStatus::Running, "its owner may still live");
     let _handle = engine.start();
@@ -142,18 +142,22 @@ async fn s14_a_run_whose_owner_died_is_canceled_by_the_sweeper() {
     assert_eq!(tool.effects().len(), 1);
 }
 
-#[tokio::test]
+on_every_store!(s38_a_run_that_loses_every_worker_is_parked_as_poison_and_can_be_resumed);
 async fn s38_a_run_that_loses_every_worker_is_parked_as_poison_and_can_be_resumed() {
     let tool = LedgerTool::new("post", EffectPolicy::Idempotent);
     let world = world(&tool);
-    let engine = world.engine();
+    let engine = world.engine().await;
     let id = create(&engine, NewRun::new("x")).await;
     // A worker that claims and dies, again and again.
     for _ in 0..=agent_runner_core::limits::RECOVERIES_MAX {
         let worker = agent_runner_core::id::WorkerId::from_uuid(engine.ids().next());
-        let claimed = world.store.claim(worker, 1).await.unwrap();
+        let claimed = world.store().await.claim(worker, 1).await.unwrap();
         assert_eq!(claimed.len(), 1);
-        assert_eq!(world.store.sweep(10).await.unwrap().revoked, [id], "an unknown worker is lost");
+        assert_eq!(
+            world.store().await.sweep(10).await.unwrap().revoked,
+            [id],
+            "an unknown worker is lost"
+        );
     }
     let _handle = engine.start();
     wait_for(&engine, id, "run.parked").await;
@@ -164,7 +168,7 @@ async fn s38_a_run_that_loses_every_worker_is_parked_as_poison_and_can_be_resume
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
 }
 
-#[tokio::test]
+on_every_store!(s24_a_write_whose_answer_was_lost_is_not_written_twice);
 async fn s24_a_write_whose_answer_was_lost_is_not_written_twice() {
     // The n-th append fails, before or after its commit, for every n until none is left.
     for fault in [Fault::BeforeCommit, Fault::AfterCommit] {
@@ -172,12 +176,12 @@ async fn s24_a_write_whose_answer_was_lost_is_not_written_twice() {
             let tool = LedgerTool::new("post", EffectPolicy::AtMostOnce);
             let mut world = world(&tool);
             world.options.lease_ttl = Duration::from_secs(10);
-            let id = create(&world.engine(), NewRun::new("x")).await;
-            let faulty = FaultyStore::new(Arc::clone(&world.store)).counting(&[WriteCall::Append]);
+            let id = create(&world.engine().await, NewRun::new("x")).await;
+            let faulty = FaultyStore::new(world.store().await).counting(&[WriteCall::Append]);
             let faulty = Arc::new(faulty);
             faulty.fail_nth(n, fault);
-            world.store = Arc::clone(&faulty) as Arc<dyn Store>;
-            let (engine, _handle) = world.start();
+            world.replace_store(Arc::clone(&faulty) as Arc<dyn Store>);
+            let (engine, _handle) = world.start().await;
             let run = ended(&engine, id).await;
             assert_eq!(run.status, RunStatus::Completed, "{fault:?} {n}");
             assert_eq!(tool.effects().len(), 1, "{fault:?} {n}");

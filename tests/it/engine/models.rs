@@ -10,12 +10,12 @@ use agent_runner_core::{
 };
 use serde_json::json;
 
-use crate::fixture::*;
+use super::fixture::*;
 
-#[tokio::test]
+on_every_store!(a_passing_error_of_a_provider_is_tried_again_and_every_try_is_an_event);
 async fn a_passing_error_of_a_provider_is_tried_again_and_every_try_is_an_event() {
     let world = World::new([Turn::Fails(2, ErrorKind::Overloaded, Box::new(Turn::text("now")))]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     let run = ended(&engine, id).await;
     assert_eq!(run.status, RunStatus::Completed);
@@ -26,11 +26,11 @@ async fn a_passing_error_of_a_provider_is_tried_again_and_every_try_is_an_event(
     assert_eq!(world.model.requests().len(), 3);
 }
 
-#[tokio::test]
+on_every_store!(an_error_that_no_retry_cures_fails_the_run_and_says_why);
 async fn an_error_that_no_retry_cures_fails_the_run_and_says_why() {
     for kind in [ErrorKind::Auth, ErrorKind::ModelNotFound, ErrorKind::InvalidRequest] {
         let world = World::new([Turn::Fails(99, kind, Box::new(Turn::text("never")))]);
-        let (engine, _handle) = world.start();
+        let (engine, _handle) = world.start().await;
         let id = create(&engine, NewRun::new("x")).await;
         let run = ended(&engine, id).await;
         let error = run.error.unwrap();
@@ -40,13 +40,13 @@ async fn an_error_that_no_retry_cures_fails_the_run_and_says_why() {
     }
 }
 
-#[tokio::test]
+on_every_store!(heartbeats_keep_coming_while_a_model_is_silent);
 async fn heartbeats_keep_coming_while_a_model_is_silent() {
     let gate = Gate::new();
     let mut world =
         World::new([Turn::Held("word".into(), gate.clone(), Box::new(Turn::text(" more")))]);
     world.options.heartbeat_interval = Duration::from_millis(30);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     let mut beats = Vec::new();
@@ -73,7 +73,7 @@ async fn heartbeats_keep_coming_while_a_model_is_silent() {
     assert!(last["elapsed_ms"].as_u64().unwrap() >= 60, "{last}");
 }
 
-#[tokio::test]
+on_every_store!(an_answer_that_does_not_fit_the_schema_is_mended_or_fails_in_the_end);
 async fn an_answer_that_does_not_fit_the_schema_is_mended_or_fails_in_the_end() {
     let schema =
         json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}});
@@ -83,7 +83,7 @@ async fn an_answer_that_does_not_fit_the_schema_is_mended_or_fails_in_the_end() 
         Turn::text(r#"{"n": "one"}"#),
         Turn::text("```json\n{\"n\": 1}\n```"),
     ]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, new.clone()).await;
     let run = ended(&engine, id).await;
     assert_eq!(run.output, Some(json!({"n": 1})));
@@ -91,28 +91,28 @@ async fn an_answer_that_does_not_fit_the_schema_is_mended_or_fails_in_the_end() 
     assert!(told.contains("not JSON") && told.contains("/n:"), "{told}");
 
     let world = World::new([Turn::text("never json")]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, new).await;
     let run = ended(&engine, id).await;
     assert_eq!(run.error.unwrap().reason, FailureReason::InvalidOutput);
     assert_eq!(world.model.requests().len(), 4, "one try and three corrections");
 }
 
-#[tokio::test]
+on_every_store!(a_refusal_fails_the_run_and_a_reply_that_is_cut_off_is_asked_again);
 async fn a_refusal_fails_the_run_and_a_reply_that_is_cut_off_is_asked_again() {
     let world = World::new([Turn::Stops("no".into(), StopReason::Refusal)]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     assert_eq!(ended(&engine, id).await.error.unwrap().reason, FailureReason::Refused);
 
     let cut = Turn::Stops("too lo".into(), StopReason::MaxTokens);
     let world = World::new([cut, Turn::text("short")]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     assert_eq!(ended(&engine, id).await.output, Some(json!("short")));
 }
 
-#[tokio::test]
+on_every_store!(a_model_without_tools_calls_them_through_a_constrained_reply);
 async fn a_model_without_tools_calls_them_through_a_constrained_reply() {
     let tool = LedgerTool::new("ledger", EffectPolicy::Idempotent);
     for mode in [ToolMode::Auto, ToolMode::Constrained] {
@@ -129,7 +129,7 @@ async fn a_model_without_tools_calls_them_through_a_constrained_reply() {
             Turn::text(r#"{"answer": "written"}"#),
         ])
         .with_capabilities(capabilities);
-        let (engine, _handle) = world.start();
+        let (engine, _handle) = world.start().await;
         let new = NewRun {
             tool_mode: mode,
             tools: Some(vec!["ledger".into()]),
@@ -156,11 +156,11 @@ async fn a_model_without_tools_calls_them_through_a_constrained_reply() {
     assert_eq!(tool.effects().len(), 2, "only the calls that fit, one in each mode");
 }
 
-#[tokio::test]
+on_every_store!(usage_is_added_up_over_all_calls);
 async fn usage_is_added_up_over_all_calls() {
     let world = World::new([Turn::tool("ledger", json!({})), Turn::text("done")])
         .with_tool(LedgerTool::new("ledger", EffectPolicy::Pure));
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     let run = ended(&engine, id).await;
     assert_eq!((run.usage.input, run.usage.output), (Some(20), Some(10)));

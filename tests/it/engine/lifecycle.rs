@@ -7,12 +7,12 @@ use agent_runner_core::{
 };
 use serde_json::json;
 
-use crate::fixture::*;
+use super::fixture::*;
 
-#[tokio::test]
+on_every_store!(a_model_that_answers_completes_its_run);
 async fn a_model_that_answers_completes_its_run() {
     let world = World::new([Turn::text("forty-two")]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("say the answer")).await;
     let run = ended(&engine, id).await;
     assert_eq!(run.status, RunStatus::Completed);
@@ -31,7 +31,7 @@ async fn a_model_that_answers_completes_its_run() {
     );
 }
 
-#[tokio::test]
+on_every_store!(tools_run_in_parallel_and_are_answered_in_the_order_of_the_calls);
 async fn tools_run_in_parallel_and_are_answered_in_the_order_of_the_calls() {
     let gate = Gate::new();
     let slow = LedgerTool::new("slow", EffectPolicy::Pure).held_by(gate.clone());
@@ -39,7 +39,7 @@ async fn tools_run_in_parallel_and_are_answered_in_the_order_of_the_calls() {
     let calls = vec![("slow".to_owned(), json!({"n": 1})), ("fast".to_owned(), json!({"n": 2}))];
     let world =
         World::new([Turn::Tools(calls), Turn::text("done")]).with_tool(slow).with_tool(fast);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     let first = wait_for(&engine, id, "tool.completed").await;
     assert_eq!(first.payload["tool"], "fast", "the fast one does not wait for the slow one");
@@ -52,7 +52,7 @@ async fn tools_run_in_parallel_and_are_answered_in_the_order_of_the_calls() {
     assert_eq!(names, ["slow", "fast"]);
 }
 
-#[tokio::test]
+on_every_store!(unknown_tools_wrong_arguments_and_tool_errors_are_answered_to_the_model);
 async fn unknown_tools_wrong_arguments_and_tool_errors_are_answered_to_the_model() {
     let tool = LedgerTool::new("ledger", EffectPolicy::Idempotent).answering(|_, _| {
         Err(ToolError::new(ToolErrorKind::NotFound, "there is no such thing; try another"))
@@ -64,7 +64,7 @@ async fn unknown_tools_wrong_arguments_and_tool_errors_are_answered_to_the_model
         ("ledger".to_owned(), json!({"n": 1})),
     ];
     let world = World::new([Turn::Tools(calls), Turn::text("I see")]).with_tool(tool.clone());
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
     assert_eq!(tool.effects().len(), 1, "only the call that fits was made");
@@ -76,11 +76,11 @@ async fn unknown_tools_wrong_arguments_and_tool_errors_are_answered_to_the_model
     }
 }
 
-#[tokio::test]
+on_every_store!(a_model_that_loops_fails_with_max_steps);
 async fn a_model_that_loops_fails_with_max_steps() {
     let world = World::new([Turn::tool("ledger", json!({"n": 1}))])
         .with_tool(LedgerTool::new("ledger", EffectPolicy::Pure));
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun { max_steps: Some(7), ..NewRun::new("x") }).await;
     let run = ended(&engine, id).await;
     assert_eq!(run.status, RunStatus::Failed);
@@ -88,14 +88,14 @@ async fn a_model_that_loops_fails_with_max_steps() {
     assert_eq!(world.model.requests().len(), 7);
 }
 
-#[tokio::test]
+on_every_store!(a_two_megabyte_output_is_kept_whole_and_shown_in_part);
 async fn a_two_megabyte_output_is_kept_whole_and_shown_in_part() {
     let big = "x".repeat(2 * 1024 * 1024);
     let text = big.clone();
     let tool = LedgerTool::new("big", EffectPolicy::Pure)
         .answering(move |_, _| Ok(agent_runner_core::tool::ToolOutput::new(text.clone())));
     let world = World::new([Turn::tool("big", json!({})), Turn::text("seen")]).with_tool(tool);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
     let event = wait_for(&engine, id, "tool.completed").await;
@@ -107,20 +107,20 @@ async fn a_two_megabyte_output_is_kept_whole_and_shown_in_part() {
     assert!(shown.len() < 80 * 1024 && shown.contains("65536 of 2097152 bytes are shown"));
 }
 
-#[tokio::test]
+on_every_store!(nul_in_model_text_is_replaced);
 async fn nul_in_model_text_is_replaced() {
     let world = World::new([Turn::text("a\0b")]);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("say\0it")).await;
     let run = ended(&engine, id).await;
     assert_eq!(run.output, Some(json!("a\u{FFFD}b")));
     assert_eq!(run.spec.goal, "say\u{FFFD}it");
 }
 
-#[tokio::test]
+on_every_store!(a_request_that_makes_no_sense_names_every_wrong_field_and_writes_nothing);
 async fn a_request_that_makes_no_sense_names_every_wrong_field_and_writes_nothing() {
     let world = World::new([Turn::text("x")]);
-    let engine = world.engine();
+    let engine = world.engine().await;
     let new = NewRun {
         model: Some("nowhere/x".into()),
         tools: Some(vec!["teleport".into()]),
@@ -136,10 +136,10 @@ async fn a_request_that_makes_no_sense_names_every_wrong_field_and_writes_nothin
     assert!(engine.runs(&agent_runner_core::store::RunQuery::default()).await.unwrap().is_empty());
 }
 
-#[tokio::test]
+on_every_store!(the_same_idempotency_key_is_the_same_run_and_another_request_is_refused);
 async fn the_same_idempotency_key_is_the_same_run_and_another_request_is_refused() {
     let world = World::new([Turn::text("x")]);
-    let engine = world.engine();
+    let engine = world.engine().await;
     let new = |hash: &str| NewRun {
         idempotency_key: Some("k".into()),
         request_hash: Some(hash.into()),
@@ -154,12 +154,12 @@ async fn the_same_idempotency_key_is_the_same_run_and_another_request_is_refused
     assert_eq!(other.kind(), EngineErrorKind::IdempotencyMismatch);
 }
 
-#[tokio::test]
+on_every_store!(a_run_whose_time_is_up_fails_whether_it_is_queued_or_running);
 async fn a_run_whose_time_is_up_fails_whether_it_is_queued_or_running() {
     let gate = Gate::new();
     let world = World::new([Turn::Held("wait".into(), gate, Box::new(Turn::text("late")))]);
     let timeout = Some(std::time::Duration::from_millis(150));
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun { timeout, ..NewRun::new("x") }).await;
     let run = ended(&engine, id).await;
     assert_eq!(run.error.unwrap().reason, FailureReason::Deadline);
@@ -173,12 +173,12 @@ async fn a_run_whose_time_is_up_fails_whether_it_is_queued_or_running() {
     assert!(run.started_at.is_none());
 }
 
-#[tokio::test]
+on_every_store!(a_tool_or_model_that_panics_does_not_take_the_worker_along);
 async fn a_tool_or_model_that_panics_does_not_take_the_worker_along() {
     let tool = LedgerTool::new("bad", EffectPolicy::Idempotent)
         .answering(|_, _| std::panic::resume_unwind(Box::new("scripted panic")));
     let world = World::new([Turn::tool("bad", json!({})), Turn::Panics]).with_tool(tool);
-    let (engine, _handle) = world.start();
+    let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     let run = ended(&engine, id).await;
     assert_eq!(run.status, RunStatus::Failed);

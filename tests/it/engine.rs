@@ -1,0 +1,27 @@
+//! The engine on every store: the loop, its rules, its recovery.
+
+/// Runs a scenario once on each store.
+macro_rules! on_every_store {
+    ($scenario:ident) => {
+        mod $scenario {
+            #[tokio::test]
+            async fn in_memory() {
+                crate::engine::fixture::use_store(crate::engine::fixture::StoreKind::InMemory);
+                super::$scenario().await;
+            }
+
+            #[tokio::test]
+            async fn sqlite() {
+                crate::engine::fixture::use_store(crate::engine::fixture::StoreKind::Sqlite);
+                super::$scenario().await;
+            }
+        }
+    };
+}
+
+mod control;
+mod fixture;
+mod lifecycle;
+mod models;
+mod recovery;
+mod watching;
