@@ -1,1 +1,14 @@
-//! f
+//! Runs LLM agents the way SQLite keeps data: link it, point it at a file, trust it.
+#![cfg_attr(feature = "server", doc = "")]
+#![cfg_attr(feature = "server", doc = include_str!("../README.md"))]
+
+pub use agent_runner_core::{
+    agent, artifact, directive, engine, engine::Engine, event, id, limits, llm, machine, memory,
+    message, project, run, schema, step, store, time, tool,
+};
+#[cfg(feature = "testing")]
+pub use agent_runner_core::testing;
+#[cfg(feature = "http")]
+pub use agent_runner_http as http;
+pub use agent_runner_providers as providers;
+pub use agent_runner_tools as tools;

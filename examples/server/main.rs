@@ -1,1 +1,85 @@
-fn main() {}
+//! The bundled server and command line of agent-runner: the only part that reads the environment,
+//! and an example of how a program puts the engine, its parts and the REST service together.
+
+mod args;
+mod assemble;
+mod choice;
+mod config;
+mod doctor;
+mod json;
+mod logging;
+mod migrate;
+mod run;
+mod runs;
+mod serve;
+mod settings;
+mod signal;
+mod terminal;
+mod view;
+
+use std::{collections::BTreeMap, ffi::OsString, io, path::PathBuf, process::ExitCode};
+
+use args::{Action, Cli};
+use config::{Config, ConfigError, Inputs};
+use terminal::{Terminal, Tone};
+
+/// Exit code for wrong usage or configuration, as clap has it.
+const USAGE: u8 = 2;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let no_colour = environment.iter().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
+    let terminal = Terminal::new(no_colour);
+    let (cli, flags) = match args::parse(std::env::args_os()) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Help that nobody reads is no failure.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    match Box::pin(act(cli, flags, environment, terminal)).await {
+        Ok(code) => code,
+        Err(error) if closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal.note(Tone::Bad, &format!("error: {error:#}"));
+            let code = if error.is::<ConfigError>() { USAGE } else { 1 };
+            ExitCode::from(code)
+        }
+    }
+}
+
+async fn act(
+    cli: Cli,
+    flags: BTreeMap<&'static str, String>,
+    environment: Vec<(OsString, OsString)>,
+    terminal: Terminal,
+) -> anyhow::Result<ExitCode> {
+    let directory = PathBuf::from(".");
+    let config = match Config::load(&Inputs { flags, environment, file: cli.config, directory }) {
+        Ok(config) => config,
+        Err(error) => match cli.command {
+            Action::Doctor(args) => return doctor::misconfigured(&error, args, terminal),
+            _ => return Err(error.into()),
+        },
+    };
+    let level = if matches!(cli.command, Action::Serve) { "info" } else { "warn" };
+    logging::start(&config, level, terminal.colour());
+    match cli.command {
+        Action::Serve => serve::serve(&config, terminal).await,
+        Action::Run(args) => run::run(&config, args, terminal).await,
+        Action::Runs(action) => runs::runs(&config, action, terminal).await,
+        Action::Migrate(args) => migrate::migrate(&config, args, terminal).await,
+        Action::Doctor(args) => doctor::doctor(&config, args, terminal).await,
+        Action::Config(args) => settings::print(&config, args, terminal),
+    }
+}
+
+/// Whether the reader of our output went away, as `head` does: the end, and no failure.
+fn closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}

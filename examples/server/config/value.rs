@@ -1,0 +1,139 @@
+//! What the text of each setting means.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use agent_runner::{
+    agent::ModelName, providers::SqliteOptions, step::EffectPolicy, tools::http::HttpAllow,
+};
+use jiff::SignedDuration;
+use secrecy::SecretString;
+use tracing_subscriber::EnvFilter;
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object per line.
+    Json,
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    numeric
+        .parse()
+        .map_err(|_| "not an address and port; write it as 127.0.0.1:8000 or [::1]:8000".to_owned())
+}
+
+pub(super) fn database_url(text: &str) -> Result<String, String> {
+    if text.contains("://") && !text.starts_with("sqlite://") {
+        return Err("only sqlite:// and a path, such as sqlite://./data/agent-runner.db".to_owned());
+    }
+    SqliteOptions::new(text).path().map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    Ok(PathBuf::from(text))
+}
+
+pub(super) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+pub(super) fn text(text: &str) -> Result<Option<String>, String> {
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+pub(super) fn secret(text: &str) -> Result<Option<SecretString>, String> {
+    Ok((!text.is_empty()).then(|| SecretString::from(text)))
+}
+
+pub(super) fn concurrency(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (1..=10_000).contains(n))
+        .ok_or_else(|| "not 1 to 10000".to_owned())
+}
+
+/// Parses a duration such as `15s`, `500ms`, `2m` or `1h30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Option<SignedDuration> = text.trim().parse().ok();
+    parsed
+        .and_then(|signed| Duration::try_from(signed).ok())
+        .ok_or_else(|| "not a duration; write it as 15s, 500ms, 2m or 1h30m".to_owned())
+}
+
+fn within(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let parsed = duration(text)?;
+    if parsed < least || parsed > most {
+        return Err(format!("not between {least:?} and {most:?}"));
+    }
+    Ok(parsed)
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+pub(super) fn lease(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(100), HOUR)
+}
+
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    within(text, Duration::from_millis(10), HOUR)
+}
+
+pub(super) fn grace(text: &str) -> Result<Duration, String> {
+    within(text, Duration::ZERO, HOUR)
+}
+
+pub(super) fn http_allow(text: &str) -> Result<HttpAllow, String> {
+    HttpAllow::parse(text).map_err(|error| error.to_string())
+}
+
+pub(super) fn post_policy(text: &str) -> Result<EffectPolicy, String> {
+    match EffectPolicy::parse(text) {
+        Some(
+            policy @ (EffectPolicy::Ask | EffectPolicy::AtMostOnce | EffectPolicy::Idempotent),
+        ) => Ok(policy),
+        Some(EffectPolicy::Pure | EffectPolicy::Reconcile) | None => {
+            Err("not ask, at_most_once or idempotent".to_owned())
+        }
+    }
+}
+
+pub(super) fn model(text: &str) -> Result<Option<ModelName>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|_| "write it as provider/model, such as ollama/qwen3".to_owned())
+}
+
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err("not true or false".to_owned()),
+    }
+}
+
+pub(super) fn log_filter(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(Some(text.to_owned())),
+        Err(error) => Err(format!("{error}; write it as info or warn,agent_runner_core=debug")),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("not text or json".to_owned()),
+    }
+}

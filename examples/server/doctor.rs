@@ -1,0 +1,190 @@
+//! `agent-runner doctor`: is everything there that a server needs?
+
+use std::{net::TcpListener, path::Path, process::ExitCode, time::Duration};
+
+use agent_runner::{
+    llm::LlmProvider,
+    providers::{Severity, SqliteOptions, SqliteStore},
+};
+use serde::Serialize;
+
+use crate::{
+    args::JsonArgs,
+    assemble, choice,
+    config::{Config, ConfigError},
+    terminal::Terminal,
+};
+
+/// How long a provider may take to say which models it has.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Check {
+    verdict: Verdict,
+    what: String,
+    detail: String,
+}
+
+impl Check {
+    fn new(verdict: Verdict, what: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { verdict, what: what.into(), detail: detail.into() }
+    }
+}
+
+/// Checks everything; exit code 1 when something fails.
+pub(crate) async fn doctor(
+    config: &Config,
+    args: JsonArgs,
+    terminal: Terminal,
+) -> anyhow::Result<ExitCode> {
+    let read = config.file().map_or_else(
+        || "flags, environment and defaults; there is no agent-runner.toml here".to_owned(),
+        |path| format!("read from {}", path.display()),
+    );
+    let mut checks = vec![Check::new(Verdict::Ok, "configuration", read)];
+    checks.push(directory(&config.data_dir));
+    checks.extend(database(config).await);
+    checks.extend(models(config).await);
+    checks.push(address(config));
+    report(&checks, args, terminal)
+}
+
+/// The report when the configuration itself is wrong.
+pub(crate) fn misconfigured(
+    error: &ConfigError,
+    args: JsonArgs,
+    terminal: Terminal,
+) -> anyhow::Result<ExitCode> {
+    let detail = error.to_string();
+    let detail = detail.strip_prefix("configuration: ").unwrap_or(&detail).to_owned();
+    report(&[Check::new(Verdict::Fail, "configuration", detail)], args, terminal)
+}
+
+fn report(checks: &[Check], args: JsonArgs, terminal: Terminal) -> anyhow::Result<ExitCode> {
+    let failed = checks.iter().any(|check| check.verdict == Verdict::Fail);
+    if args.json {
+        terminal.json(&serde_json::json!({"healthy": !failed, "checks": checks}))?;
+    } else {
+        let width = checks.iter().map(|check| check.what.chars().count()).max().unwrap_or(0);
+        for Check { verdict, what, detail } in checks {
+            let verdict = match verdict {
+                Verdict::Ok => "ok",
+                Verdict::Warn => "warn",
+                Verdict::Fail => "FAIL",
+            };
+            terminal.line(&format!("{verdict:<5} {what:<width$}  {detail}"))?;
+        }
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Whether files can be made in the data directory.
+fn directory(path: &Path) -> Check {
+    let shown = path.display();
+    let probe = path.join(format!(".agent-runner-doctor-{}", std::process::id()));
+    let tried = std::fs::create_dir_all(path)
+        .and_then(|()| std::fs::write(&probe, b"a file that can be deleted\n"))
+        .and_then(|()| std::fs::remove_file(&probe));
+    match tried {
+        Ok(()) => Check::new(Verdict::Ok, "data directory", format!("{shown} is writable")),
+        Err(error) => Check::new(
+            Verdict::Fail,
+            "data directory",
+            format!("{shown}: {error}; make it writable for this user, or set data_dir"),
+        ),
+    }
+}
+
+async fn database(config: &Config) -> Vec<Check> {
+    let fail = |error: &dyn std::error::Error| {
+        vec![Check::new(Verdict::Fail, "database", error.to_string())]
+    };
+    let store = match SqliteStore::open(SqliteOptions::new(&config.database_url)).await {
+        Ok(store) => store,
+        Err(error) => return fail(&error),
+    };
+    let found = store.doctor().await;
+    let closed = store.close().await;
+    let findings = match (found, closed) {
+        (Ok(findings), Ok(())) => findings,
+        (Err(error), _) | (_, Err(error)) => return fail(&error),
+    };
+    let mut checks = vec![Check::new(Verdict::Ok, "database", store.path().display().to_string())];
+    checks.extend(findings.into_iter().map(|finding| {
+        let verdict = match finding.severity {
+            Severity::Fine => Verdict::Ok,
+            Severity::Notice => Verdict::Warn,
+            _ => Verdict::Fail,
+        };
+        Check::new(verdict, format!("database {}", finding.check), finding.detail)
+    }));
+    checks
+}
+
+/// Asks every provider for its models, and which would be the default.
+async fn models(config: &Config) -> Vec<Check> {
+    let providers = match assemble::providers(config) {
+        Ok(providers) => providers,
+        Err(error) => return vec![Check::new(Verdict::Fail, "models", format!("{error:#}"))],
+    };
+    let mut checks = Vec::new();
+    for provider in &providers {
+        checks.push(reachable(&**provider, config).await);
+    }
+    checks.push(match choice::default_model(config, &providers).await {
+        Ok(choice) => match choice.notice {
+            None => Check::new(Verdict::Ok, "default model", choice.model.to_string()),
+            Some(notice) => Check::new(Verdict::Warn, "default model", notice),
+        },
+        Err(error) => Check::new(Verdict::Fail, "default model", error.to_string()),
+    });
+    checks
+}
+
+async fn reachable(provider: &dyn LlmProvider, config: &Config) -> Check {
+    let id = provider.id();
+    let what = format!("models of {id}");
+    match choice::models(provider, PATIENCE).await {
+        Ok(models) if models.is_empty() => {
+            Check::new(Verdict::Warn, what, "the server answers and has no model; pull one")
+        }
+        Ok(models) => {
+            let names: Vec<&str> = models.iter().take(5).map(|model| model.id.as_str()).collect();
+            let more = if models.len() > names.len() { ", …" } else { "" };
+            let detail = format!("{}: {}{more}", models.len(), names.join(", "));
+            Check::new(Verdict::Ok, what, detail)
+        }
+        // A local Ollama that nobody asked for need not be there.
+        Err(_) if id == "ollama" && config.ollama_host.is_none() => {
+            let detail = "none on this machine; start Ollama or set OLLAMA_HOST to use it";
+            Check::new(Verdict::Ok, what, detail)
+        }
+        Err(error) => Check::new(Verdict::Warn, what, error),
+    }
+}
+
+/// Whether the address can be served.
+fn address(config: &Config) -> Check {
+    let listen = config.listen;
+    if let Err(error) = crate::serve::check_address(config) {
+        return Check::new(Verdict::Fail, "address", error.to_string());
+    }
+    match TcpListener::bind(listen) {
+        Ok(_) => Check::new(Verdict::Ok, "address", format!("{listen} is free")),
+        Err(error) => Check::new(
+            Verdict::Warn,
+            "address",
+            format!("{listen}: {error}; is a server running already?"),
+        ),
+    }
+}
