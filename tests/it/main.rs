@@ -8,4 +8,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod crash;
 mod engine;
+mod service;
+mod support;

@@ -209,7 +209,8 @@ impl Driver {
             self.fail_tool(step, call, ToolErrorKind::UnknownTool, text)?;
             return Ok(true);
         };
-        let policy = tool.info().policy;
+        // The policy of a step is the one that was declared when it began.
+        let policy = self.state.step(step).map_or(tool.info().policy, |earlier| earlier.policy);
         self.tell_tool_started(step, call, StepKind::Tool, policy, attempt)?;
         let (invocation, cancel) = self.invocation(step, call, tool, attempt);
         let key = step.clone();

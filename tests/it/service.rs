@@ -1,0 +1,193 @@
+//! The bundled server as its users meet it: cancellation, heartbeats, two processes, shutdown.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    events::{follow, follow_to_the_end},
+    ledger::Ledger,
+    model::Model,
+    server::{PATIENCE, Site, all, client, create, get, join},
+};
+
+struct Place {
+    _directory: tempfile::TempDir,
+    site: Site,
+    model: Model,
+    ledger: Ledger,
+}
+
+async fn place() -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    let (ledger, model) = (Ledger::start().await, Model::start().await);
+    let mut site = Site::new(directory.path());
+    site.set("AGENT_RUNNER_HTTP_ALLOW", &ledger.host());
+    site.set("OPENAI_BASE_URL", &model.base_url());
+    site.set("OPENAI_API_KEY", "none");
+    site.set("AGENT_RUNNER_DEFAULT_MODEL", "openai/fake");
+    Place { _directory: directory, site, model, ledger }
+}
+
+/// Waits until the condition holds.
+async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds().await {
+        assert!(begun.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn types(client: &reqwest::Client, site: &Site, id: &str) -> Vec<String> {
+    let events = all(client, site, &format!("/runs/{id}/events?limit=500")).await;
+    events.iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s11_cancel_closes_the_models_stream_and_the_run_ends_within_two_seconds() {
+    let place = place().await;
+    let server = place.site.start().await;
+    let client = client();
+    let id = create(&client, &place.site, &json!({"goal": "hold", "tools": []})).await.unwrap();
+    eventually("the model begins", async || place.model.requests() == 1).await;
+    let begun = Instant::now();
+    let url = place.site.url(&format!("/runs/{id}/cancel"));
+    let answer = client.post(&url).json(&json!({"reason": "enough"})).send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    let run = join(&client, &place.site, &id).await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(run["status"], "CANCELED");
+    eventually("the stream closes", async || place.model.hung_up() == 1).await;
+    let types = types(&client, &place.site, &id).await;
+    assert_eq!(types.last().unwrap(), "run.canceled", "nothing follows the end");
+    let again = client.post(&url).json(&json!({})).send().await.unwrap();
+    assert_eq!(again.status(), 200, "canceled already");
+    server.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_come_over_the_stream_while_the_model_is_silent_and_deltas_have_no_id() {
+    let mut place = place().await;
+    place.site.set("AGENT_RUNNER_HEARTBEAT_INTERVAL", "100ms");
+    let server = place.site.start().await;
+    let client = client();
+    let body = json!({"goal": "silent=900", "tools": []});
+    let id = create(&client, &place.site, &body).await.unwrap();
+    let url = place.site.url(&format!("/runs/{id}/events/stream?include_deltas=true"));
+    let mut frames = Vec::new();
+    let ended = follow(&client, &url, None, |frame| {
+        frames.push(frame);
+        frames.last().unwrap().event == "stream.end"
+    })
+    .await;
+    assert!(ended);
+    let beats: Vec<Value> =
+        frames.iter().filter(|f| f.event == "llm.heartbeat").map(|f| f.json()["payload"].clone()).collect();
+    assert!(beats.len() >= 5, "{} heartbeats in 900 ms", beats.len());
+    assert!(beats.iter().all(|b| b["stalled"] == true && b["phase"] == "waiting"), "{beats:?}");
+    assert!(beats.is_sorted_by_key(|b| b["elapsed_ms"].as_u64().unwrap()));
+    let deltas: Vec<_> = frames.iter().filter(|f| f.event == "llm.delta").collect();
+    assert!(!deltas.is_empty() && deltas.iter().all(|f| f.id.is_none()));
+    let ids: Vec<u64> = frames.iter().filter_map(|f| f.id).collect();
+    assert_eq!(ids, (1..=ids.len() as u64).collect::<Vec<_>>());
+    server.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s27_two_servers_share_one_file_and_no_step_runs_twice() {
+    let mut place = place().await;
+    place.site.set("AGENT_RUNNER_HTTP_POST_POLICY", "at_most_once");
+    place.site.set("AGENT_RUNNER_CONCURRENCY", "4");
+    let other = place.site.beside();
+    let servers = [place.site.start().await, other.start().await];
+    let client = client();
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        let goal = format!("effects=3 id={n} url={}", place.ledger.url());
+        let site = if n % 2 == 0 { &place.site } else { &other };
+        let body = json!({"goal": goal, "tools": ["http.post"]});
+        ids.push(create(&client, site, &body).await.unwrap());
+    }
+    let mut workers = std::collections::BTreeSet::new();
+    for (n, id) in ids.iter().enumerate() {
+        // Watched through the server that did not accept it.
+        let site = if n % 2 == 0 { &other } else { &place.site };
+        let seen = follow_to_the_end(site.clone(), client.clone(), id.clone()).await;
+        assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>());
+        let run = join(&client, site, id).await;
+        assert_eq!(run["status"], "COMPLETED", "{run:#}");
+        for event in all(&client, site, &format!("/runs/{id}/events?types=run.claimed")).await {
+            workers.insert(event["payload"]["worker"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(workers.len(), 2, "both worked");
+    assert_eq!(place.ledger.entries().len(), 120, "every effect once");
+    for server in servers {
+        server.kill().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s45_a_server_that_is_told_to_stop_loses_nothing_and_hands_its_runs_over() {
+    let mut place = place().await;
+    place.site.set("AGENT_RUNNER_HTTP_POST_POLICY", "at_most_once");
+    place.site.set("AGENT_RUNNER_DRAIN_GRACE", "5s");
+    let client = client();
+    let mut ids = Vec::new();
+    for life in 0..5 {
+        let server = place.site.start().await;
+        for n in 0..8 {
+            let goal = format!("effects=6 id={life}.{n} url={}", place.ledger.url());
+            let body = json!({"goal": goal, "tools": ["http.post"]});
+            ids.push(create(&client, &place.site, &body).await.unwrap());
+        }
+        server.terminate();
+        assert!(server.wait().await.success(), "{}", place.site.log());
+    }
+    let server = place.site.start().await;
+    for id in &ids {
+        assert_eq!(join(&client, &place.site, id).await["status"], "COMPLETED");
+        let types = types(&client, &place.site, id).await;
+        assert!(!types.iter().any(|t| t == "step.indeterminate"), "a drain interrupts no step");
+    }
+    assert_eq!(place.ledger.entries().len(), ids.len() * 6, "every effect once");
+    server.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_model_call_is_handed_over_when_the_grace_is_over() {
+    let mut place = place().await;
+    place.site.set("AGENT_RUNNER_DRAIN_GRACE", "300ms");
+    let server = place.site.start().await;
+    let client = client();
+    let body = json!({"goal": "silent=1500", "tools": []});
+    let id = create(&client, &place.site, &body).await.unwrap();
+    eventually("the model is asked", async || place.model.requests() == 1).await;
+    server.terminate();
+    assert!(server.wait().await.success());
+    assert_eq!(place.model.hung_up(), 1, "the call was dropped");
+    let server = place.site.start().await;
+    let run = join(&client, &place.site, &id).await;
+    assert_eq!(run["status"], "COMPLETED");
+    let types = types(&client, &place.site, &id).await;
+    assert!(types.contains(&"run.released".to_owned()), "{types:?}");
+    server.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directive_during_a_model_call_is_read_by_the_next_one() {
+    let place = place().await;
+    let server = place.site.start().await;
+    let client = client();
+    let body = json!({"goal": "silent=600", "tools": []});
+    let id = create(&client, &place.site, &body).await.unwrap();
+    eventually("the model is asked", async || place.model.requests() == 1).await;
+    let url = place.site.url(&format!("/runs/{id}/directive"));
+    let answer = client.post(&url).json(&json!({"text": "and be brief"})).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    assert_eq!(join(&client, &place.site, &id).await["status"], "COMPLETED");
+    assert_eq!(place.model.requests(), 2, "asked again, with the directive");
+    let transcript = get(&client, &place.site, &format!("/runs/{id}/transcript")).await;
+    assert!(transcript.to_string().contains("and be brief"), "{transcript:#}");
+    server.kill().await;
+}
