@@ -1,5 +1,12 @@
 //! The SQLite store from outside: the contract, the guards in the database, damage, company.
 #![cfg(feature = "sqlite")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that finds something wrong panics, in its helpers too"
+)]
 
 mod store {
     mod company;

@@ -89,9 +89,9 @@ struct Inner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SqliteStats {
-    /// Transactions that were committed.
+    /// Transactions that wrote something and were committed.
     pub commits: u64,
-    /// Writes that were acknowledged; above `commits` by what group commit saved.
+    /// Writes that were acknowledged and changed something; above `commits` by what group commit saved.
     pub operations: u64,
 }
 

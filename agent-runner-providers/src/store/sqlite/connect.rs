@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use agent_runner_core::store::{StoreError, StoreErrorKind};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection, SqlitePool,
+    ConnectOptions as _, Connection as _, Row as _, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
@@ -23,8 +23,6 @@ const READERS: u32 = 4;
 /// Pause between two tries of what SQLite does not wait for by itself, such as switching to WAL
 /// while another process does the same.
 const RETRY: Duration = Duration::from_millis(20);
-/// A WAL longer than this is cut back when it starts anew (bytes).
-const WAL_SIZE: u32 = 64 * 1024 * 1024;
 
 /// The newest schema this version knows.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of migrations")]
@@ -87,6 +85,16 @@ async fn prepared(options: &SqliteOptions, path: &Path) -> Result<SqliteConnecti
     let mut conn =
         connect_options(path, options.busy_timeout).create_if_missing(true).connect().await?;
     let version = version(&mut conn, path).await?;
+    if version < NEWEST && !options.migrate {
+        return Err(Refusal::Final(StoreError::new(
+            StoreErrorKind::Unavailable,
+            format!(
+                "the database {} has schema {version} and this version needs {NEWEST}: \
+                 make a copy of it, then run `agent-runner migrate`",
+                path.display()
+            ),
+        )));
+    }
     if version == 0 {
         // Only takes effect before the first table, and before WAL.
         run(&mut conn, "PRAGMA auto_vacuum = INCREMENTAL").await?;
@@ -108,19 +116,9 @@ async fn prepared(options: &SqliteOptions, path: &Path) -> Result<SqliteConnecti
         Synchronous::Normal => "PRAGMA synchronous = NORMAL",
     };
     run(&mut conn, synchronous).await?;
-    let size = format!("PRAGMA journal_size_limit = {WAL_SIZE}");
-    sqlx::raw_sql(AssertSqlSafe(size)).execute(&mut conn).await?;
+    // A log that grew beyond 64 MiB is cut back to it when it starts anew.
+    run(&mut conn, "PRAGMA journal_size_limit = 67108864").await?;
     if version < NEWEST {
-        if !options.migrate {
-            return Err(Refusal::Final(StoreError::new(
-                StoreErrorKind::Unavailable,
-                format!(
-                    "the database {} has schema {version} and this version needs {NEWEST}: \
-                     make a copy of it, then run `agent-runner migrate`",
-                    path.display()
-                ),
-            )));
-        }
         migrate(&mut conn, path).await?;
     }
     Ok(conn)

@@ -53,10 +53,28 @@ pub(super) enum Answer {
     Appended(Appended),
     Created(Box<Created>),
     Claimed(Vec<Run>),
-    Swept { revoked: Vec<RunId>, mended: Vec<RunId> },
+    Swept {
+        revoked: Vec<RunId>,
+        mended: Vec<RunId>,
+    },
     Record(Record),
     Removed(bool),
     Done,
+    /// There was nothing to do.
+    Nothing,
+}
+
+impl Answer {
+    /// Whether something was written.
+    pub(super) fn changed(&self) -> bool {
+        match self {
+            Self::Created(created) => !created.existing,
+            Self::Claimed(runs) => !runs.is_empty(),
+            Self::Removed(removed) => *removed,
+            Self::Appended(_) | Self::Swept { .. } | Self::Record(_) | Self::Done => true,
+            Self::Nothing => false,
+        }
+    }
 }
 
 impl Op {

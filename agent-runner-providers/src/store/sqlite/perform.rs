@@ -79,7 +79,7 @@ pub(super) async fn perform(
             }
             Ok(Answer::Removed(fits))
         }
-        Op::Probe | Op::Append(_) | Op::Create(_) => Ok(Answer::Done),
+        Op::Probe | Op::Append(_) | Op::Create(_) => Ok(Answer::Nothing),
     }
 }
 

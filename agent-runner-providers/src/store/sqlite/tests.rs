@@ -118,6 +118,24 @@ async fn a_disk_that_failed_once_is_never_written_again() {
     }
 }
 
+#[tokio::test]
+async fn the_writer_waits_for_the_disk_and_checks_references() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut conn, options, path) = connection(&dir).await;
+    let mut setting = async |sql: &'static str| -> i64 {
+        sqlx::query(sql).fetch_one(&mut conn).await.unwrap().get(0)
+    };
+    assert_eq!(setting("PRAGMA synchronous").await, 2, "FULL");
+    assert_eq!(setting("PRAGMA foreign_keys").await, 1);
+    let pool = connect::readers(&options, &path);
+    let error = sqlx::query("DELETE FROM meta").execute(&pool).await.unwrap_err();
+    assert!(error.to_string().contains("readonly"), "{error}");
+    let options = options.synchronous(Synchronous::Normal);
+    let mut conn = connect::writer(&options, &path).await.unwrap();
+    let row = sqlx::query("PRAGMA synchronous").fetch_one(&mut conn).await.unwrap();
+    assert_eq!(row.get::<i64, _>(0), 1, "NORMAL");
+}
+
 /// Statements of a file, without those that have no plan.
 fn statements(sql: &'static str) -> impl Iterator<Item = String> {
     let lines = sql.lines().filter(|line| !line.starts_with("--"));

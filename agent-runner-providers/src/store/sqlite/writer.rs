@@ -71,7 +71,7 @@ pub(super) struct Writer {
     changes: broadcast::Sender<Change>,
     counters: Arc<Counters>,
     /// Changes when another connection commits (<https://www.sqlite.org/pragma.html#pragma_data_version>).
-    data_version: i64,
+    data_version: Option<i64>,
     pace: Duration,
     /// When the last commit was, until housekeeping was done for it.
     unrested: Option<Instant>,
@@ -93,7 +93,7 @@ impl Writer {
             clock,
             changes,
             counters,
-            data_version: 0,
+            data_version: None,
             pace: PACE_MIN,
             unrested: None,
             poisoned: None,
@@ -114,6 +114,11 @@ impl Writer {
                 Ok(None) => break,
                 Err(_) => self.idle().await,
             }
+        }
+        if self.poisoned.is_some() {
+            // Folding in the log would sync again what failed to sync; the next start reads what
+            // really is on the disk.
+            return Err(self.poison_error());
         }
         let path = self.path;
         connect::close(self.conn).await.map_err(|error| store_error(error, "close", &path))
@@ -167,7 +172,7 @@ impl Writer {
                 Err(self.poison_error())
             } else {
                 match self.attempt(std::slice::from_ref(op)).await {
-                    Ok(answers) => answers.into_iter().next().unwrap_or(Ok(Answer::Done)),
+                    Ok(answers) => answers.into_iter().next().unwrap_or(Ok(Answer::Nothing)),
                     Err(error) if self.judge(&error) == Fate::Poisoned => Err(self.poison_error()),
                     Err(error) => Err(store_error(error, "write to", &self.path)),
                 }
@@ -202,11 +207,14 @@ impl Writer {
     async fn attempt(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, sqlx::Error> {
         match self.transact(ops).await {
             Ok(outcomes) => {
-                self.counters.commits.fetch_add(1, Ordering::Relaxed);
-                let written = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-                let written = u64::try_from(written).unwrap_or(u64::MAX);
-                self.counters.operations.fetch_add(written, Ordering::Relaxed);
-                self.unrested = Some(Instant::now());
+                let changed = |outcome: &&Outcome| outcome.as_ref().is_ok_and(Answer::changed);
+                let written = outcomes.iter().filter(changed).count();
+                if written > 0 {
+                    self.counters.commits.fetch_add(1, Ordering::Relaxed);
+                    let written = u64::try_from(written).unwrap_or(u64::MAX);
+                    self.counters.operations.fetch_add(written, Ordering::Relaxed);
+                    self.unrested = Some(Instant::now());
+                }
                 Ok(outcomes)
             }
             Err(error) => {
@@ -292,9 +300,9 @@ impl Writer {
 
     /// Tells listeners when somebody else committed; whether that is so.
     fn compare(&mut self, data_version: i64) -> bool {
-        let moved = self.data_version != data_version;
+        let before = self.data_version.replace(data_version);
+        let moved = before.is_some_and(|before| before != data_version);
         if moved {
-            self.data_version = data_version;
             self.tell(vec![Change::Any]);
         }
         moved
