@@ -21,12 +21,6 @@ impl Fault {
         Self { kind, code: None, message: message.into() }
     }
 
-    /// With the service's own code.
-    pub(crate) fn with_code(mut self, code: Option<String>) -> Self {
-        self.code = code;
-        self
-    }
-
     /// The service sent what its protocol does not know.
     pub(crate) fn malformed(what: &str, text: &str) -> Self {
         Self::new(ErrorKind::MalformedResponse, format!("{what}: {text}"))

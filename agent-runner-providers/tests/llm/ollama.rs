@@ -171,6 +171,21 @@ async fn the_models_are_those_of_the_server_with_what_they_can() {
 }
 
 #[tokio::test]
+async fn a_key_is_sent_with_every_request_and_without_one_nothing_is() {
+    let service = server(&["completion"], 4096, Answer::ok(&end())).await;
+    let keyed = provider(&service).with_key(SecretString::from(KEY)).unwrap();
+    keyed.complete(&request(), &cx()).await.unwrap();
+    provider(&service).complete(&request(), &cx()).await.unwrap();
+    let sent = service.requests();
+    let keys: Vec<bool> = sent
+        .iter()
+        .map(|request| request.head.contains(&format!("authorization: bearer {KEY}")))
+        .collect();
+    assert_eq!(keys, [true, true, false, false]);
+    assert!(!sent[2].head.contains("authorization"), "{}", sent[2].head);
+}
+
+#[tokio::test]
 async fn every_refusal_becomes_the_kind_that_says_what_to_do() {
     let table = [
         (

@@ -173,7 +173,7 @@ async fn every_status_becomes_the_kind_that_says_what_to_do() {
         assert_eq!((events.len(), error.http_status()), (0, Some(status)));
         assert_eq!(error.retry_after(), Some(Duration::from_millis(1500)));
         assert_eq!((error.request_id(), error.sent()), (Some("req-9"), SendState::Sent));
-        assert!(!error.context().contains("<html>") && error.context().len() > 4, "{error}");
+        assert!(!error.context().contains("<html>") && !error.context().is_empty(), "{error}");
         assert_eq!(service.requests().len(), 1, "a redirect was followed or a request repeated");
     }
 }
