@@ -1,0 +1,16 @@
+//! The wire types. They are apart from the engine's types, so that storage and wire change
+//! independently; each file converts what it shows.
+
+pub(crate) mod control;
+pub(crate) mod event;
+pub(crate) mod health;
+pub(crate) mod message;
+pub(crate) mod new_run;
+pub(crate) mod page;
+pub(crate) mod project;
+pub(crate) mod provider;
+pub(crate) mod run;
+pub(crate) mod step;
+pub(crate) mod tool;
+pub(crate) mod usage;
+pub(crate) mod worker;

@@ -1,0 +1,77 @@
+//! Projects as clients see and send them.
+
+use std::collections::BTreeMap;
+
+use agent_runner_core::engine;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// A named workspace.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Project {
+    /// Its id, also the name of its directory.
+    #[schema(format = Uuid)]
+    pub(crate) id: String,
+    /// Unique, for people.
+    name: String,
+    /// What it is about.
+    description: Option<String>,
+    /// The owner's own data.
+    metadata: BTreeMap<String, Value>,
+    /// Grows by one with every change; the `ETag` is `"v<version>"`.
+    pub(crate) version: u64,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+impl From<engine::VersionedProject> for Project {
+    fn from(versioned: engine::VersionedProject) -> Self {
+        let project = versioned.project;
+        Self {
+            id: project.id.to_string(),
+            name: project.name,
+            description: project.description,
+            metadata: project.metadata,
+            version: versioned.version,
+            created_at: project.created_at,
+        }
+    }
+}
+
+/// A project to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewProject {
+    /// Its name: letters, digits, `_`, `-`, `.`; unique.
+    name: String,
+    /// What it is about.
+    description: Option<String>,
+    /// The owner's own data.
+    #[serde(default)]
+    metadata: BTreeMap<String, Value>,
+}
+
+impl From<NewProject> for engine::NewProject {
+    fn from(new: NewProject) -> Self {
+        Self { name: new.name, description: new.description, metadata: new.metadata }
+    }
+}
+
+/// Changes of a project; what is missing stays as it is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PatchProject {
+    /// What it is about.
+    description: Option<String>,
+    /// The owner's own data, replaced as a whole.
+    metadata: Option<BTreeMap<String, Value>>,
+}
+
+impl From<PatchProject> for engine::ProjectPatch {
+    fn from(patch: PatchProject) -> Self {
+        Self { description: patch.description, metadata: patch.metadata }
+    }
+}

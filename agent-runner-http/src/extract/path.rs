@@ -1,0 +1,67 @@
+//! Ids and names in paths. What is not an id names nothing: 404.
+
+use std::str::FromStr;
+
+use agent_runner_core::id::{ProjectId, RunId, StepKey};
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+use serde::de::DeserializeOwned;
+
+use crate::{api::Api, problem::Problem};
+
+async fn segments<T: DeserializeOwned + Send>(parts: &mut Parts) -> Result<T, Problem> {
+    let path = Path::<T>::from_request_parts(parts, &()).await;
+    path.map(|Path(segments)| segments).map_err(|error| Problem::not_found(error.body_text()))
+}
+
+fn id<T: FromStr<Err: ToString>>(text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error: T::Err| Problem::not_found(error.to_string()))
+}
+
+macro_rules! path {
+    ($(#[$doc:meta])* $name:ident($($field:ty),*) from $raw:pat, $segments:ty => $value:expr) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(crate) struct $name($(pub(crate) $field),*);
+
+        impl FromRequestParts<Api> for $name {
+            type Rejection = Problem;
+
+            async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+                let $raw = segments::<$segments>(parts).await?;
+                $value
+            }
+        }
+    };
+}
+
+path! {
+    /// `/runs/{id}`
+    RunPath(RunId) from run, String => Ok(Self(id(&run)?))
+}
+path! {
+    /// `/projects/{id}`
+    ProjectPath(ProjectId) from project, String => Ok(Self(id(&project)?))
+}
+path! {
+    /// `/{name}`
+    Name(String) from name, String => Ok(Self(name))
+}
+path! {
+    /// `/runs/{id}/steps/{key}`
+    RunStepPath(RunId, StepKey) from (run, key), (String, String) =>
+        Ok(Self(id(&run)?, StepKey::new(key)))
+}
+path! {
+    /// `/runs/{id}/signals/{name}`
+    RunSignalPath(RunId, String) from (run, name), (String, String) => Ok(Self(id(&run)?, name))
+}
+path! {
+    /// `/runs/{id}/events/{seq}`
+    RunEventPath(RunId, u64) from (run, seq), (String, String) => {
+        let missing = || Problem::not_found(format!("`{seq}` is not the number of an event"));
+        Ok(Self(id(&run)?, seq.parse().map_err(|_| missing())?))
+    }
+}

@@ -1,0 +1,39 @@
+//! The description of the service, made from the routes themselves.
+
+use utoipa::openapi::{InfoBuilder, Tag};
+
+/// The groups of routes, in the order of the documentation.
+const TAGS: [(&str, &str); 10] = [
+    ("runs", "Start, read, wait for and delete runs."),
+    ("control", "Ask something of a run: end, pause, go on, read a message."),
+    ("events", "The journal of a run, by page and as it happens."),
+    ("steps", "The steps of a run."),
+    ("projects", "Named workspaces."),
+    ("providers", "Models and who offers them."),
+    ("tools", "What agents can do."),
+    ("workers", "Who executes runs."),
+    ("health", "Probes for operators."),
+    ("docs", "This description."),
+];
+
+/// The OpenAPI 3.1 document as pretty JSON with a final newline.
+pub(crate) fn document() -> String {
+    let mut openapi = crate::routes::openapi();
+    openapi.info = InfoBuilder::new()
+        .title("agent-runner")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Runs LLM agents durably. Every error is application/problem+json (RFC 9457).",
+        ))
+        .build();
+    let tags = TAGS.map(|(name, description)| {
+        let mut tag = Tag::new(name);
+        tag.description = Some(description.to_owned());
+        tag
+    });
+    openapi.tags = Some(tags.into_iter().collect());
+    // It is made of strings and maps with string keys: it cannot fail.
+    let mut text = openapi.to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}

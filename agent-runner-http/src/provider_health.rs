@@ -1,0 +1,107 @@
+//! Health of providers: asked live, all at once, and remembered for a few seconds.
+
+use std::{fmt, time::Duration};
+
+use agent_runner_core::{
+    engine::Engine,
+    llm::{CallCx, LlmProvider, ModelInfo, ProviderError},
+};
+use futures::future::join_all;
+use tokio::{sync::Mutex, time::Instant};
+
+use crate::{
+    api::Api,
+    dto::provider::{Model, Provider, ProviderFault},
+};
+
+/// What was found out last.
+#[derive(Default)]
+pub(crate) struct ProviderHealth {
+    // Held while providers are asked, so that many clients ask them once.
+    last: Mutex<Option<(Instant, Vec<Provider>)>>,
+}
+
+impl fmt::Debug for ProviderHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProviderHealth").finish_non_exhaustive()
+    }
+}
+
+/// All providers, as of the last few seconds.
+pub(crate) async fn all(api: &Api) -> Vec<Provider> {
+    let mut last = api.provider_health().last.lock().await;
+    if let Some((at, providers)) = &*last
+        && at.elapsed() < api.options().provider_cache
+    {
+        return providers.clone();
+    }
+    let timeout = api.options().provider_timeout;
+    let engine = api.engine();
+    let asked = engine.providers().iter().map(|provider| async move {
+        let (answer, latency) = ask(engine, &**provider, timeout).await;
+        describe(engine, provider.id(), answer, latency)
+    });
+    let providers = join_all(asked).await;
+    *last = Some((Instant::now(), providers.clone()));
+    providers
+}
+
+/// One provider, asked now.
+pub(crate) async fn check(
+    api: &Api,
+    provider: &dyn LlmProvider,
+) -> Result<Provider, ProviderError> {
+    let (answer, latency) = ask(api.engine(), provider, api.options().provider_timeout).await;
+    // The next list shows what was just found out.
+    *api.provider_health().last.lock().await = None;
+    Ok(describe(api.engine(), provider.id(), Ok(answer?), latency))
+}
+
+async fn ask(
+    engine: &Engine,
+    provider: &dyn LlmProvider,
+    timeout: Duration,
+) -> (Result<Vec<ModelInfo>, ProviderError>, Duration) {
+    let mut cx = CallCx::new(engine.ids().next().to_string());
+    cx.timeout = Some(timeout);
+    let start = Instant::now();
+    let answer = match tokio::time::timeout(timeout, provider.models(&cx)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(ProviderError::new(
+            agent_runner_core::llm::ErrorKind::Timeout,
+            provider.id().to_owned(),
+            format!("did not answer within {timeout:?}"),
+        )),
+    };
+    (answer, start.elapsed())
+}
+
+fn describe(
+    engine: &Engine,
+    name: &str,
+    answer: Result<Vec<ModelInfo>, ProviderError>,
+    latency: Duration,
+) -> Provider {
+    let default = engine.default_model().provider() == name;
+    let (models, error) = match answer {
+        Ok(models) => (models, None),
+        Err(error) => {
+            let fault = ProviderFault {
+                code: error.kind().as_str().to_owned(),
+                message: error.to_string(),
+            };
+            (Vec::new(), Some(fault))
+        }
+    };
+    Provider {
+        name: name.to_owned(),
+        configured: true,
+        healthy: error.is_none(),
+        latency_ms: u64::try_from(latency.as_millis()).ok(),
+        error,
+        default,
+        default_model: default.then(|| engine.default_model().to_string()),
+        notice: engine.options().default_model_notice.clone().filter(|_| default),
+        models: models.into_iter().map(|model| Model::new(name, model)).collect(),
+    }
+}

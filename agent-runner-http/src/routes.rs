@@ -1,0 +1,97 @@
+//! The routes, in groups that differ in how long they may take.
+
+pub(crate) mod control;
+pub(crate) mod docs;
+pub(crate) mod event;
+pub(crate) mod generate;
+pub(crate) mod health;
+pub(crate) mod new_run;
+pub(crate) mod project;
+pub(crate) mod provider;
+pub(crate) mod run;
+pub(crate) mod step;
+pub(crate) mod tool;
+pub(crate) mod worker;
+
+use axum::{Router, http::Uri, middleware::from_fn_with_state};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{api::Api, idempotency, limit, observe, problem::Problem};
+
+/// All routes with all layers.
+pub(crate) fn router(api: Api) -> Router {
+    let short = Router::from(short()).layer(from_fn_with_state(api.clone(), limit::short));
+    short
+        .merge(Router::from(waiting()))
+        .layer(from_fn_with_state(api.clone(), idempotency::idempotent))
+        .merge(Router::from(probes()))
+        .fallback(unknown)
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        .layer(from_fn_with_state(api.clone(), limit::head))
+        .layer(from_fn_with_state(api.clone(), observe::observe))
+        .with_state(api)
+}
+
+/// What the routes say of themselves.
+pub(crate) fn openapi() -> OpenApi {
+    short().merge(waiting()).merge(probes()).into_openapi()
+}
+
+async fn unknown(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::not_found(format!("there is nothing at {path}; /docs lists what there is"))
+}
+
+/// Routes that answer soon.
+fn short() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(docs::home))
+        .routes(routes!(docs::page))
+        .routes(routes!(docs::asset))
+        .routes(routes!(docs::openapi))
+        .routes(routes!(health::version))
+        .routes(routes!(provider::list))
+        .routes(routes!(provider::get))
+        .routes(routes!(provider::check))
+        .routes(routes!(provider::models))
+        .routes(routes!(project::list, project::create))
+        .routes(routes!(project::get, project::patch, project::delete))
+        .routes(routes!(run::list, new_run::create))
+        .routes(routes!(run::get, run::delete))
+        .routes(routes!(run::usage))
+        .routes(routes!(run::transcript))
+        .routes(routes!(step::list))
+        .routes(routes!(step::get))
+        .routes(routes!(step::resolve))
+        .routes(routes!(event::list))
+        .routes(routes!(event::get))
+        .routes(routes!(control::cancel))
+        .routes(routes!(control::stop))
+        .routes(routes!(control::pause))
+        .routes(routes!(control::resume))
+        .routes(routes!(control::directive))
+        .routes(routes!(control::signal))
+        .routes(routes!(worker::list))
+        .routes(routes!(tool::list))
+        .routes(routes!(tool::get))
+}
+
+/// Routes that wait or stream: each bounds its own time, and connections bound their number.
+fn waiting() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(new_run::wait))
+        .routes(routes!(new_run::stream))
+        .routes(routes!(run::join))
+        .routes(routes!(event::stream))
+        .routes(routes!(generate::generate))
+}
+
+/// Routes that must answer however busy the service is.
+fn probes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::startupz))
+}

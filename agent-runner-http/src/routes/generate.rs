@@ -1,0 +1,224 @@
+//! One prompt to one model, without a run.
+
+use std::time::Duration;
+
+use agent_runner_core::{
+    llm::{
+        BoxStream, CallCx, ErrorKind, LlmEvent, LlmFinished, LlmProvider, LlmRequest, ProviderError,
+    },
+    message::{Message, Role},
+};
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::provider::find;
+use crate::{
+    api::Api,
+    dto::{
+        event::DELTA,
+        provider::{Generate, Generated},
+    },
+    extract::{Body, Name, Query},
+    problem::{FieldProblem, Problem, ProblemBody},
+    stream::{Format, respond},
+};
+
+/// How long a reply may take when the client does not say.
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(120);
+
+type Reply = BoxStream<'static, Result<LlmEvent, ProviderError>>;
+
+/// Asks a model one thing and answers with its reply.
+#[utoipa::path(post, path = "/providers/{name}/generate", tag = "providers", request_body = Generate,
+    params(
+        ("name" = String, Path, description = "The provider"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key again gives the same reply; not for streams"),
+    ),
+    responses(
+        (status = 200, description = "The reply; with `stream` as `llm.delta` events, then `llm.completed`, then `stream.end`", content(
+            (Generated = "application/json"), (Generated = "text/event-stream"))),
+        (status = 404, description = "Unknown provider", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "Unknown model, wrong or unknown fields", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 502, description = "The provider did not answer well", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(crate) async fn generate(
+    State(api): State<Api>,
+    Name(name): Name,
+    Query(()): Query<()>,
+    Body(wanted, _): Body<Generate>,
+) -> Result<Response, Problem> {
+    let provider = find(&api, &name)?;
+    let timeout = check(&wanted, api.options().wait_max)?;
+    let mut cx = CallCx::new(api.engine().ids().next().to_string());
+    cx.timeout = Some(timeout);
+    let call = Call {
+        start: Instant::now(),
+        deadline: Instant::now() + timeout,
+        model: model(&api, &*provider, wanted.model.as_deref(), &cx).await?,
+        provider: name,
+    };
+    let streamed = wanted.stream;
+    let request = request(&call.model, wanted);
+    let asked = tokio::time::timeout_at(call.deadline, provider.stream(&request, &cx)).await;
+    let reply = asked.map_err(|_| call.late())??;
+    if streamed {
+        return Ok(respond(Format::Sse, call.events(reply)));
+    }
+    let finished = call.finish(reply).await?;
+    Ok(Json(call.generated(finished)).into_response())
+}
+
+fn check(wanted: &Generate, max: Duration) -> Result<Duration, Problem> {
+    let mut wrong = Vec::new();
+    let mut add = |pointer: &str, detail: String| {
+        wrong.push(FieldProblem { pointer: pointer.to_owned(), detail });
+    };
+    if wanted.prompt.trim().is_empty() {
+        add("/prompt", "say what the model is to do".to_owned());
+    }
+    if wanted.temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
+        add("/temperature", "must be between 0 and 2".to_owned());
+    }
+    if wanted.max_output_tokens == Some(0) {
+        add("/max_output_tokens", "must be at least 1".to_owned());
+    }
+    let timeout = wanted.timeout_seconds.map_or(TIMEOUT_DEFAULT, Duration::from_secs);
+    if timeout.is_zero() || timeout > max.max(TIMEOUT_DEFAULT) {
+        add("/timeout_seconds", format!("must be 1 to {}", max.as_secs()));
+    }
+    if wrong.is_empty() { Ok(timeout) } else { Err(Problem::fields(wrong)) }
+}
+
+/// The model's id as the provider knows it.
+async fn model(
+    api: &Api,
+    provider: &dyn LlmProvider,
+    wanted: Option<&str>,
+    cx: &CallCx,
+) -> Result<String, Problem> {
+    if let Some(wanted) = wanted {
+        let prefix = format!("{}/", provider.id());
+        return Ok(wanted.strip_prefix(&prefix).unwrap_or(wanted).to_owned());
+    }
+    let default = api.engine().default_model();
+    if default.provider() == provider.id() {
+        return Ok(default.model().to_owned());
+    }
+    let asked = tokio::time::timeout(api.options().provider_timeout, provider.models(cx)).await;
+    let models = asked.map_err(|_| {
+        let late = ErrorKind::Timeout;
+        ProviderError::new(late, provider.id().to_owned(), "did not list its models in time")
+    })??;
+    let first = models.into_iter().next().map(|model| model.id);
+    first.ok_or_else(|| Problem::field("/model", "the provider offers no models; name one"))
+}
+
+fn request(model: &str, wanted: Generate) -> LlmRequest {
+    let mut messages = Vec::new();
+    if let Some(instructions) = wanted.instructions {
+        messages.push(Message::text(Role::System, instructions));
+    }
+    messages.push(Message::text(Role::User, wanted.prompt));
+    let mut request = LlmRequest::new(model, messages);
+    request.output_schema = wanted.output_schema;
+    request.temperature = wanted.temperature;
+    request.max_output_tokens = wanted.max_output_tokens;
+    request
+}
+
+/// One call in progress.
+struct Call {
+    provider: String,
+    model: String,
+    start: Instant,
+    deadline: Instant,
+}
+
+impl Call {
+    fn late(&self) -> ProviderError {
+        ProviderError::new(
+            ErrorKind::Timeout,
+            self.provider.clone(),
+            "the reply took too long; raise timeout_seconds",
+        )
+    }
+
+    fn cut_short(&self) -> ProviderError {
+        ProviderError::new(
+            ErrorKind::StreamTruncated,
+            self.provider.clone(),
+            "the reply ended before it was complete",
+        )
+    }
+
+    async fn next(&self, reply: &mut Reply) -> Result<LlmEvent, ProviderError> {
+        match tokio::time::timeout_at(self.deadline, reply.next()).await {
+            Ok(Some(event)) => event,
+            Ok(None) => Err(self.cut_short()),
+            Err(_) => Err(self.late()),
+        }
+    }
+
+    async fn finish(&self, mut reply: Reply) -> Result<LlmFinished, ProviderError> {
+        loop {
+            if let LlmEvent::Finished(finished) = self.next(&mut reply).await? {
+                return Ok(finished);
+            }
+        }
+    }
+
+    fn generated(&self, finished: LlmFinished) -> Generated {
+        Generated {
+            provider: self.provider.clone(),
+            model: format!("{}/{}", self.provider, self.model),
+            text: finished.message.plain_text(),
+            stop: json!(finished.stop),
+            usage: finished.usage.into(),
+            elapsed_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The reply as server-sent events.
+    fn events(self, reply: Reply) -> BoxStream<'static, Bytes> {
+        let state = Some((self, reply));
+        Box::pin(stream::unfold(state, |state| async move {
+            let (call, mut reply) = state?;
+            loop {
+                let delta = |kind: &str, text: String| {
+                    let data = json!({"type": DELTA, "payload": {"kind": kind, "text": text}});
+                    Format::Sse.frame(None, DELTA, &data)
+                };
+                let chunk = match call.next(&mut reply).await {
+                    Ok(LlmEvent::TextDelta { text }) => delta("text", text),
+                    Ok(LlmEvent::ReasoningDelta { text }) => delta("reasoning", text),
+                    Ok(LlmEvent::Finished(finished)) => {
+                        return Some((call.last_frames(finished), None));
+                    }
+                    Ok(_) => continue,
+                    Err(error) => {
+                        let path = format!("/providers/{}/generate", call.provider);
+                        let problem = Problem::from(error).body(&path, "");
+                        let data = json!({"type": "stream.error", "problem": problem});
+                        return Some((Format::Sse.frame(None, "stream.error", &data), None));
+                    }
+                };
+                return Some((chunk, Some((call, reply))));
+            }
+        }))
+    }
+
+    fn last_frames(&self, finished: LlmFinished) -> Bytes {
+        let data = json!({"type": "llm.completed", "payload": self.generated(finished)});
+        let completed = Format::Sse.frame(None, "llm.completed", &data);
+        let end = Format::Sse.frame(None, "stream.end", &json!({"type": "stream.end"}));
+        [completed, end].concat().into()
+    }
+}

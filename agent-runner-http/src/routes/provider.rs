@@ -1,0 +1,113 @@
+//! Providers and their models.
+
+use std::sync::Arc;
+
+use agent_runner_core::llm::LlmProvider;
+use axum::{
+    Json,
+    extract::{OriginalUri, State},
+    response::Response,
+};
+
+use crate::{
+    api::Api,
+    dto::{
+        control::Nothing,
+        page::List,
+        provider::{Model, Provider},
+    },
+    extract::{Name, OptionalBody, Page, Query},
+    problem::{Problem, ProblemBody},
+    provider_health,
+};
+
+/// The provider of that name.
+pub(crate) fn find(api: &Api, name: &str) -> Result<Arc<dyn LlmProvider>, Problem> {
+    let found = api.engine().providers().get(name).map(Arc::clone);
+    found.ok_or_else(|| {
+        let known: Vec<&str> = api.engine().providers().ids().collect();
+        let shown: String = name.chars().take(80).collect();
+        Problem::not_found(format!(
+            "there is no provider `{shown}`; configured are: {}",
+            known.join(", ")
+        ))
+    })
+}
+
+/// Lists the providers with their health.
+#[utoipa::path(get, path = "/providers", tag = "providers",
+    params(
+        ("limit" = Option<u16>, Query, description = "1 to 500; default 50"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page of providers", body = List<Provider>),
+        (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(crate) async fn list(
+    State(api): State<Api>,
+    OriginalUri(uri): OriginalUri,
+    Query(page): Query<Page>,
+) -> Response {
+    let providers = provider_health::all(&api).await;
+    List::slice(providers, &page, |provider| provider.name.clone()).respond(&uri)
+}
+
+/// One provider with its health.
+#[utoipa::path(get, path = "/providers/{name}", tag = "providers",
+    params(("name" = String, Path, description = "The provider")),
+    responses(
+        (status = 200, description = "The provider", body = Provider),
+        (status = 404, description = "Unknown provider", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(crate) async fn get(
+    State(api): State<Api>,
+    Name(name): Name,
+    Query(()): Query<()>,
+) -> Result<Json<Provider>, Problem> {
+    find(&api, &name)?;
+    let all = provider_health::all(&api).await;
+    let found = all.into_iter().find(|provider| provider.name == name);
+    found.map(Json).ok_or_else(Problem::internal)
+}
+
+/// Asks a provider now whether it is there.
+#[utoipa::path(post, path = "/providers/{name}/check", tag = "providers",
+    params(("name" = String, Path, description = "The provider")),
+    request_body = Option<Nothing>,
+    responses(
+        (status = 200, description = "It answered", body = Provider),
+        (status = 404, description = "Unknown provider", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 502, description = "It did not answer well", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(crate) async fn check(
+    State(api): State<Api>,
+    Name(name): Name,
+    Query(()): Query<()>,
+    OptionalBody(Nothing {}): OptionalBody<Nothing>,
+) -> Result<Json<Provider>, Problem> {
+    let provider = find(&api, &name)?;
+    Ok(Json(provider_health::check(&api, &*provider).await?))
+}
+
+/// Lists the models of all providers that answer.
+#[utoipa::path(get, path = "/models", tag = "providers",
+    params(
+        ("limit" = Option<u16>, Query, description = "1 to 500; default 50"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page of models", body = List<Model>),
+        (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(crate) async fn models(
+    State(api): State<Api>,
+    OriginalUri(uri): OriginalUri,
+    Query(page): Query<Page>,
+) -> Response {
+    let providers = provider_health::all(&api).await;
+    let models = providers.into_iter().flat_map(|provider| provider.models).collect();
+    List::slice(models, &page, |model: &Model| model.name.clone()).respond(&uri)
+}
