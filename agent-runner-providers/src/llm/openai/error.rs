@@ -35,18 +35,17 @@ pub(super) fn refused(refusal: &Refusal, model: Option<&str>) -> Fault {
         }
         _ if text.is_empty() => "the service refused the request without a reason".to_owned(),
         _ if text.starts_with('<') => {
-            format!("something in front of the service answered: {}", page(text))
+            format!("something in front of the service answered with a web page: {}", title(text))
         }
         _ => text.to_owned(),
     };
     Fault::new(kind, message)
 }
 
-/// The title of an HTML page, or its beginning.
-fn page(html: &str) -> &str {
-    html.split_once("<title>")
-        .and_then(|(_, rest)| rest.split_once("</title>"))
-        .map_or(html, |(title, _)| title)
+/// The title of an HTML page.
+fn title(html: &str) -> &str {
+    let rest = html.split_once("<title>").map_or("untitled", |(_, rest)| rest);
+    rest.split_once("</title>").map_or(rest, |(title, _)| title)
 }
 
 /// The error that a document reports, if it does: `{"error": {..}}`, `{"error": ".."}`,
