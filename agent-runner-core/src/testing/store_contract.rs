@@ -93,6 +93,7 @@ macro_rules! store_contract {
                 a_creation_writes_the_run_and_its_events,
                 every_field_of_a_run_reads_back,
                 a_known_id_is_refused,
+                a_new_run_that_has_a_past_is_refused,
                 i13_one_idempotency_key_gives_one_run,
                 i13_one_idempotency_key_gives_one_run_to_concurrent_callers,
                 an_idempotency_key_counts_within_its_project,

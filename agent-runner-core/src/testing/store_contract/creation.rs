@@ -78,6 +78,22 @@ pub async fn a_known_id_is_refused<H: StoreHarness>() {
     assert_eq!(f.image().await, before);
 }
 
+/// A new run is QUEUED, belongs to nobody, and has not ended.
+pub async fn a_new_run_that_has_a_past_is_refused<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let before = f.image().await;
+    for run in [
+        Run { status: RunStatus::Running, ..f.new_run() },
+        Run { status: RunStatus::Failed, finished_at: Some(f.now()), ..f.new_run() },
+        Run { finished_at: Some(f.now()), ..f.new_run() },
+        Run { owner: Some(f.worker_id()), ..f.new_run() },
+    ] {
+        let error = f.store.create(run, vec![f.event(0)], Ready::Never).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+        assert_eq!(f.image().await, before);
+    }
+}
+
 /// Contract 10.
 pub async fn i13_one_idempotency_key_gives_one_run<H: StoreHarness>() {
     let f = Fixture::<H>::open().await;

@@ -1,5 +1,10 @@
 //! Contract 5: who may write.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use futures::future::join_all;
 
 use super::{
@@ -77,24 +82,31 @@ pub async fn i9_a_write_and_a_revocation_never_both_win<H: StoreHarness>() {
     for _ in 0..10 {
         let run = f.running().await;
         f.clock.advance(2 * TTL);
-        let (store, owned, now) = (f.store.clone(), run.clone(), f.now());
-        let owner = tokio::spawn(async move {
-            let mut written = 0;
-            loop {
-                let mut batch = by_owner(&owned);
-                batch.events = vec![event(7, now)];
-                match store.append(batch).await {
-                    Ok(_) => written += 1,
-                    Err(error) => {
-                        assert_eq!(error.kind(), StoreErrorKind::Fenced);
-                        return written;
+        let revoked = Arc::new(AtomicBool::new(false));
+        let owner = tokio::spawn({
+            let (store, run, now, revoked) =
+                (f.store.clone(), run.clone(), f.now(), revoked.clone());
+            async move {
+                let mut written = 0;
+                loop {
+                    let too_late = revoked.load(Ordering::SeqCst);
+                    let mut batch = by_owner(&run);
+                    batch.events = vec![event(7, now)];
+                    match store.append(batch).await {
+                        Ok(_) if too_late => panic!("written after the revocation"),
+                        Ok(_) => written += 1,
+                        Err(error) => break (error.kind(), written),
                     }
+                    // A task that never gives way could not be stopped when a case fails.
+                    tokio::task::yield_now().await;
                 }
             }
         });
         f.store.sweep(ALL).await.unwrap();
+        revoked.store(true, Ordering::SeqCst);
         let at_revocation = f.read(run.id).await;
-        let written: u64 = owner.await.unwrap();
+        let (kind, written): (_, u64) = owner.await.unwrap();
+        assert_eq!(kind, StoreErrorKind::Fenced);
         let after = f.read(run.id).await;
         assert_eq!(after, at_revocation, "nothing was written after the revocation");
         assert_eq!(after.last_seq, run.last_seq + written, "all that was acknowledged is there");

@@ -93,6 +93,7 @@ pub async fn i5_every_reader_sees_a_prefix<H: StoreHarness>() {
                 assert!(last >= seen, "a prefix never shrinks");
                 assert_eq!(last % 2, 1, "a batch is visible whole or not at all");
                 seen = last;
+                tokio::task::yield_now().await;
             }
         })
     });
@@ -132,6 +133,7 @@ pub async fn i7_status_and_journal_move_together<H: StoreHarness>() {
                     return;
                 }
                 assert_eq!(seen.finished_at, None);
+                tokio::task::yield_now().await;
             }
         });
         f.append(f.ending(by_owner(&run), RunStatus::Completed)).await;
