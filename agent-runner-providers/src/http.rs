@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows a provider. Nothing here retries: the engine does, durably and in the open.
 
+mod answer;
 mod base;
 mod client;
 #[cfg(feature = "ollama")]
@@ -13,7 +14,10 @@ mod sse;
 
 pub(crate) use self::base::base_url;
 pub use self::client::Timeouts;
-pub(crate) use self::client::{Body, HttpClient, Refusal};
+pub(crate) use self::{
+    answer::{Body, Refusal},
+    client::HttpClient,
+};
 #[cfg(feature = "ollama")]
 pub(crate) use self::ndjson::LineDecoder;
 #[cfg(feature = "openai")]

@@ -167,6 +167,12 @@ fn default_capabilities() -> Capabilities {
     Capabilities { tools: true, json_schema: true, ..Capabilities::default() }
 }
 
+/// The circumstances of a call that is made of several requests, for the next of them.
+fn rest(cx: &CallCx, started: Instant) -> CallCx {
+    let left = cx.timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
+    CallCx { timeout: left, ..cx.clone() }
+}
+
 /// The server's address from a form of `OLLAMA_HOST`.
 fn address(text: &str) -> Result<Url, &'static str> {
     let text = text.trim().trim_matches(['"', '\'']);
@@ -208,6 +214,7 @@ impl LlmProvider for OllamaProvider {
     }
 
     async fn models(&self, cx: &CallCx) -> Result<Vec<ModelInfo>, ProviderError> {
+        let started = Instant::now();
         let mut answer = self.http.send(Method::GET, "api/tags", None, cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
@@ -220,7 +227,7 @@ impl LlmProvider for OllamaProvider {
         })?;
         let names = tags.models.into_iter().flatten().map(|tag| tag.name).take(KNOWN_MAX);
         Ok(futures::stream::iter(names)
-            .map(|model| self.info(model, cx))
+            .map(|model| async move { self.info(model, &rest(cx, started)).await })
             .buffered(ASKED_AT_ONCE)
             .collect()
             .await)
@@ -238,8 +245,7 @@ impl LlmProvider for OllamaProvider {
         };
         let body =
             encode::body(request, num_ctx, self.id()).map_err(|fault| self.http.unsent(fault))?;
-        let rest = cx.timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
-        let cx = CallCx { timeout: rest, ..cx.clone() };
+        let cx = rest(cx, started);
         let answer = self.http.send(Method::POST, "api/chat", Some(&body), &cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;

@@ -148,6 +148,15 @@ async fn the_demo_works_in_the_constrained_form() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_is_a_document_stays_one_in_the_constrained_form() {
+    let mut request = ask("echo", r#"{"n": 1}"#, &[]);
+    request.output_schema = Some(json!({"anyOf": [{"properties": {"answer": {}}}]}));
+    let reply = ScriptedProvider::demo().unwrap().complete(&request, &cx()).await.unwrap();
+    let said: Value = serde_json::from_str(&reply.message.plain_text()).unwrap();
+    assert_eq!(said, json!({"answer": {"n": 1}}));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_schema_that_is_not_for_tool_calls_gets_the_text_as_it_is() {
     let mut request = ask("echo", r#"{"n": 1}"#, &[]);
     request.output_schema = Some(json!({"properties": {"n": {}}}));

@@ -123,7 +123,7 @@ impl Decoder {
     }
 
     fn choice(&mut self, choice: Choice, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        if let Some(delta) = choice.delta {
+        if let Some(delta) = choice.delta.or(choice.message) {
             self.delta(delta, out)?;
         }
         match choice.finish_reason.as_deref() {
@@ -141,7 +141,8 @@ impl Decoder {
         // A server in transition between the two names sends both with the same text.
         let reasoning =
             [("reasoning_content", delta.reasoning_content), ("reasoning", delta.reasoning)];
-        let reasoning = reasoning.into_iter().find_map(|(field, text)| Some((field, text?)));
+        let reasoning =
+            reasoning.iter().find_map(|(field, text)| Some((*field, text.as_ref()?.as_str()?)));
         if let Some((field, text)) = reasoning {
             let raw = || json!({"field": field});
             self.reply.keep_reasoning_state(&self.provider, &self.model, raw);

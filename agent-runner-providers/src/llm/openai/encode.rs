@@ -27,6 +27,7 @@ impl Dialect {
     pub(super) fn of(host: &str) -> Self {
         let output_limit = match host {
             "api.openai.com" => "max_completion_tokens",
+            azure if azure.ends_with(".openai.azure.com") => "max_completion_tokens",
             _ => "max_tokens",
         };
         Self { output_limit, ask_usage: host != "api.mistral.ai" }

@@ -19,8 +19,9 @@ pub(super) struct Chunk {
 #[derive(Debug, Deserialize)]
 pub(super) struct Choice {
     pub(super) index: Option<u64>,
-    #[serde(alias = "message")]
     pub(super) delta: Option<Delta>,
+    /// In place of `delta` in a whole reply, beside it in Perplexity's streams.
+    pub(super) message: Option<Delta>,
     pub(super) finish_reason: Option<String>,
 }
 
@@ -30,9 +31,9 @@ pub(super) struct Delta {
     pub(super) content: Option<Value>,
     pub(super) refusal: Option<String>,
     /// `DeepSeek`'s and llama.cpp's name for the reasoning.
-    pub(super) reasoning_content: Option<String>,
+    pub(super) reasoning_content: Option<Value>,
     /// vLLM's, `OpenRouter`'s and Groq's name for it.
-    pub(super) reasoning: Option<String>,
+    pub(super) reasoning: Option<Value>,
     pub(super) tool_calls: Option<Vec<ToolCallDelta>>,
 }
 

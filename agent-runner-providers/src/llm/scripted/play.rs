@@ -28,7 +28,7 @@ pub(super) struct Patience {
 impl Patience {
     /// That of a call which begins now.
     pub(super) fn of(provider: Cow<'static, str>, cx: &CallCx) -> Self {
-        let until = cx.timeout.map(|timeout| Instant::now() + timeout);
+        let until = cx.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         Self { provider, cx: cx.clone(), until }
     }
 
@@ -127,7 +127,11 @@ pub(super) fn steps(
 fn constrained(call: Option<(String, Value)>, text: &str) -> String {
     match call {
         Some((tool, arguments)) => json!({"tool": tool, "arguments": arguments}),
-        None => json!({"answer": text}),
+        // An agent with a schema for its answer wants the document, not a string of it.
+        None => match serde_json::from_str(text) {
+            Ok(answer @ (Value::Object(_) | Value::Array(_))) => json!({"answer": answer}),
+            _ => json!({"answer": text}),
+        },
     }
     .to_string()
 }

@@ -122,6 +122,15 @@ fn an_error_event_in_any_spelling_ends_the_reply() {
 }
 
 #[test]
+fn a_running_total_beside_the_delta_is_not_read_twice() {
+    let (events, fault) = one(
+        b"data: {\"choices\":[{\"delta\":{\"content\":\"b\"},\"message\":{\"content\":\"ab\"}}]}\n\ndata: [DONE]\n\n",
+    );
+    assert_eq!(fault, None);
+    assert_eq!(events[1], LlmEvent::TextDelta { text: "b".to_owned() });
+}
+
+#[test]
 fn nothing_counts_after_the_end() {
     let (events, fault) = one(b"data: [DONE]\n\ndata: {\"error\":\"late\"}\n\n");
     assert_eq!((events.len(), fault), (1, None));
