@@ -98,7 +98,7 @@ pub struct RunPatch {
 }
 
 /// A step's row. `started` and `done` are positions in this batch's `events`, from 0; the store
-/// turns them into numbers and keeps the old ones where they are `None`.
+/// turns them into numbers. Positions and times that are `None` keep what is there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepRow {
     /// Its name.

@@ -148,6 +148,7 @@ pub(crate) async fn check_journal(engine: &Engine, id: RunId) {
     for step in engine.steps(id).await.unwrap() {
         let folded = state.step(&step.key).unwrap();
         assert_eq!((folded.status, folded.attempts), (step.status, step.attempts), "{}", step.key);
+        assert!(step.started_at.is_some() && step.started_seq.is_some(), "{}", step.key);
         if run.status.is_terminal() {
             assert!(step.status.is_terminal(), "step {} is still {}", step.key, step.status);
         }

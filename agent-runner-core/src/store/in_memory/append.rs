@@ -132,8 +132,8 @@ fn new_steps(entry: &Entry, rows: Vec<StepRow>, events: usize) -> Result<Vec<Ste
             error: row.error,
             started_seq: row.started.map(seq).or_else(|| known.and_then(|step| step.started_seq)),
             done_seq: row.done.map(seq).or_else(|| known.and_then(|step| step.done_seq)),
-            started_at: row.started_at,
-            finished_at: row.finished_at,
+            started_at: row.started_at.or_else(|| known.and_then(|step| step.started_at)),
+            finished_at: row.finished_at.or_else(|| known.and_then(|step| step.finished_at)),
             key: row.key,
         });
     }

@@ -54,8 +54,8 @@ ON CONFLICT (run_id, key) DO UPDATE SET
     error = excluded.error,
     started_seq = coalesce(excluded.started_seq, started_seq),
     done_seq = coalesce(excluded.done_seq, done_seq),
-    started_at = excluded.started_at,
-    finished_at = excluded.finished_at;
+    started_at = coalesce(excluded.started_at, started_at),
+    finished_at = coalesce(excluded.finished_at, finished_at);
 INSERT INTO signal (run_id, id, name, seq)
 SELECT unhex(value ->> 0, '-'), value ->> 1, value ->> 2, value ->> 3 FROM json_each($6);
 DELETE FROM ready WHERE run_id IN (SELECT unhex(value ->> 0, '-') FROM json_each($7));
