@@ -73,7 +73,8 @@ pub(super) fn reported(document: &Value, status: Option<u16>) -> Option<Fault> {
                 .map(|detail| detail.as_str().map_or_else(|| detail.to_string(), str::to_owned))
         })
         .unwrap_or_else(|| format!("the service gave no reason but {error}"));
-    let code = text("code").or_else(|| text("type"));
+    let is_word = |code: &String| code.parse::<u16>().is_err();
+    let code = text("code").filter(is_word).or_else(|| text("type")).or_else(|| text("code"));
     // OpenRouter and llama.cpp put the status into `code` when it no longer fits the head.
     let status = status.or_else(|| text("code")?.parse().ok());
     let names = [text("code"), text("type")];
@@ -194,6 +195,22 @@ mod tests {
         ];
         for (status, document, kind) in table {
             assert_eq!(reported(&document, Some(status)).unwrap().kind, kind, "{document}");
+        }
+    }
+
+    #[test]
+    fn the_code_is_a_word_where_there_is_one() {
+        let table = [
+            (
+                json!({"code": 400, "type": "exceed_context_size_error"}),
+                "exceed_context_size_error",
+            ),
+            (json!({"code": "invalid_api_key", "type": "x"}), "invalid_api_key"),
+            (json!({"code": 502}), "502"),
+        ];
+        for (error, code) in table {
+            let fault = reported(&json!({"error": error}), Some(400)).unwrap();
+            assert_eq!(fault.code.as_deref(), Some(code));
         }
     }
 

@@ -12,10 +12,11 @@ macro_rules! fixtures {
     };
 }
 
-const FIXTURES: [(&str, &[u8]); 13] = fixtures![
+const FIXTURES: [(&str, &[u8]); 14] = fixtures![
     "text.sse",
     "parallel_tools.sse",
     "llama_cpp.sse",
+    "llama_cpp_recorded.sse",
     "open_router.sse",
     "vllm_index_zero.sse",
     "whole_calls_without_done.sse",
