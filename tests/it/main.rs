@@ -5,9 +5,13 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "tests fail by panicking"
+    clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests fail by panicking, say what they did, and read their settings from the environment"
 )]
 
+mod cli;
 mod crash;
 mod engine;
 mod service;
