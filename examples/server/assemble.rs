@@ -16,7 +16,6 @@ use agent_runner::{
     },
 };
 use anyhow::Context as _;
-use tracing::{info, warn};
 
 use crate::{
     choice::{self, Choice},
@@ -44,10 +43,6 @@ pub(crate) fn observer(store: &Arc<SqliteStore>) -> anyhow::Result<Engine> {
 pub(crate) async fn engine(config: &Config, store: &Arc<SqliteStore>) -> anyhow::Result<Engine> {
     let providers = providers(config)?;
     let Choice { model, notice } = choice::default_model(config, &providers).await?;
-    match &notice {
-        Some(notice) => warn!("{notice}"),
-        None => info!(model = %model, "runs that name no model use this one"),
-    }
     let options = EngineOptions {
         default_model: model,
         default_model_notice: notice,

@@ -48,7 +48,7 @@ pub(crate) async fn run(
     };
     if !json {
         run.spec.notices.iter().for_each(|notice| terminal.note(Tone::Loud, notice));
-        terminal.note(Tone::Quiet, &format!("run {}", run.id));
+        terminal.note(Tone::Quiet, &format!("run {} on {}", run.id, run.spec.agent.model));
     }
     let handle = engine.start();
     let watched = watch(&engine, run.id, json, signals, terminal).await;

@@ -151,7 +151,7 @@ async fn show(engine: &Engine, args: OneRun, terminal: Terminal) -> anyhow::Resu
             Value::String(text) => text.clone(),
             other => serde_json::to_string_pretty(other)?,
         };
-        terminal.line(&format!("\n{}", printable(&text)))?;
+        terminal.line(&format!("\n{}", printable(&text).trim_end()))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use agent_runner::{
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     assemble,
@@ -31,8 +31,11 @@ pub(crate) async fn serve(config: &Config, terminal: Terminal) -> anyhow::Result
     })?;
     let address = listener.local_addr()?;
     let store = assemble::store(config).await?;
-    info!(database = %store.path().display(), "the database is open");
     let engine = assemble::engine(config, &store).await?;
+    match &engine.options().default_model_notice {
+        Some(notice) => warn!("{notice}"),
+        None => info!(model = %engine.default_model(), "runs that name no model use this one"),
+    }
     terminal.text(&welcome(&address.to_string()))?;
     work(config, &engine, listener, signals).await?;
     store.close().await?;

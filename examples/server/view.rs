@@ -116,8 +116,9 @@ impl View {
         }
     }
 
-    /// A program gets the text as it is, a terminal what it can take.
+    /// A program gets the text as it is, a terminal what it can take; both get one line break.
     fn shown(&self, text: &str) -> String {
+        let text = text.strip_suffix('\n').unwrap_or(text);
         if self.terminal.live { printable(text) } else { text.to_owned() }
     }
 
@@ -129,7 +130,8 @@ impl View {
 /// The line for an event; `None` for what a person need not see to follow a run.
 fn line(body: &EventBody) -> Option<(Tone, String)> {
     let (tone, text) = match body {
-        EventBody::RunClaimed { recovered: false, .. }
+        EventBody::RunQueued { .. }
+        | EventBody::RunClaimed { recovered: false, .. }
         | EventBody::RunCompleted { .. }
         | EventBody::RunFailed { .. }
         | EventBody::RunCanceled { .. }

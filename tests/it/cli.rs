@@ -286,21 +286,29 @@ async fn what_the_server_prints_starts_a_run_and_shows_it_to_its_end() {
     assert!(text.contains("event: run.completed"), "{text}");
 }
 
-#[test]
-fn a_second_signal_ends_a_draining_server_at_once() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draining_server_is_not_ready_and_a_second_signal_ends_it_at_once() {
     let place = Place::new();
     let server = place.serve(&["--drain-grace", "1h"]);
-    let mut run = place.command(&["run", "60s", "--model", "scripted/slow"]);
-    // The server takes the run as soon as it is there; this process only watches it end.
-    let mut watching = run.arg("--json").spawn().unwrap();
-    let mut events = BufReader::new(watching.stdout.take().unwrap()).lines();
-    assert!(events.any(|line| line.unwrap().contains("\"llm.started\"")));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let goal = json!({"goal": "10m", "model": "scripted/slow"});
+    let made = client.post(format!("{}/runs", server.url)).json(&goal).send().await.unwrap();
+    let run: Value = made.json().await.unwrap();
+    let mut tail = place.command(&["runs", "tail", run["id"].as_str().unwrap()]).spawn().unwrap();
+    let mut lines = BufReader::new(tail.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("llm.started")));
+    tail.kill().unwrap();
+    tail.wait().unwrap();
+
+    let ready = async || client.get(format!("{}/readyz", server.url)).send().await.unwrap();
+    assert_eq!(ready().await.status(), 200);
     server.interrupt();
+    while ready().await.status() == 200 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ready().await.status(), 503);
     server.interrupt();
-    let status = server.wait();
-    assert!(matches!(status.code(), Some(0 | 130)), "{status}");
-    watching.kill().unwrap();
-    watching.wait().unwrap();
+    assert_eq!(server.wait().code(), Some(130));
 }
 
 #[test]
