@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="path of the GGUF file")
     parser.add_argument("--alias", required=True, help="the model id that /v1/models lists")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--context", type=int, default=8192, help="tokens, shared by all slots")
     parser.add_argument("--slots", type=int, default=2, help="requests served at the same time")
     args = parser.parse_args()
