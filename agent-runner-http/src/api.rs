@@ -77,7 +77,7 @@ impl Api {
         routes::router(self.clone())
     }
 
-    /// The OpenAPI 3.1 description of the routes as pretty JSON with a final newline.
+    /// The `OpenAPI` 3.1 description of the routes as pretty JSON with a final newline.
     #[must_use]
     pub fn openapi_json() -> String {
         crate::openapi::document()

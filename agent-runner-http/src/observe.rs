@@ -46,6 +46,7 @@ pub(crate) async fn observe(State(api): State<Api>, mut request: Request, next: 
 }
 
 /// Turns a panic into a problem; axum would drop the connection.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the panic over")]
 pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let what = panic
         .downcast_ref::<String>()

@@ -16,7 +16,7 @@ const TAGS: [(&str, &str); 10] = [
     ("docs", "This description."),
 ];
 
-/// The OpenAPI 3.1 document as pretty JSON with a final newline.
+/// The `OpenAPI` 3.1 document as pretty JSON with a final newline.
 pub(crate) fn document() -> String {
     let mut openapi = crate::routes::openapi();
     openapi.info = InfoBuilder::new()

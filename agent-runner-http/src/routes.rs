@@ -46,6 +46,10 @@ async fn unknown(uri: Uri) -> Problem {
 
 /// Routes that answer soon.
 fn short() -> OpenApiRouter<Api> {
+    about_service().merge(about_runs()).merge(about_control())
+}
+
+fn about_service() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(docs::home))
         .routes(routes!(docs::page))
@@ -58,6 +62,13 @@ fn short() -> OpenApiRouter<Api> {
         .routes(routes!(provider::models))
         .routes(routes!(project::list, project::create))
         .routes(routes!(project::get, project::patch, project::delete))
+        .routes(routes!(worker::list))
+        .routes(routes!(tool::list))
+        .routes(routes!(tool::get))
+}
+
+fn about_runs() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
         .routes(routes!(run::list, new_run::create))
         .routes(routes!(run::get, run::delete))
         .routes(routes!(run::usage))
@@ -67,15 +78,16 @@ fn short() -> OpenApiRouter<Api> {
         .routes(routes!(step::resolve))
         .routes(routes!(event::list))
         .routes(routes!(event::get))
+}
+
+fn about_control() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
         .routes(routes!(control::cancel))
         .routes(routes!(control::stop))
         .routes(routes!(control::pause))
         .routes(routes!(control::resume))
         .routes(routes!(control::directive))
         .routes(routes!(control::signal))
-        .routes(routes!(worker::list))
-        .routes(routes!(tool::list))
-        .routes(routes!(tool::get))
 }
 
 /// Routes that wait or stream: each bounds its own time, and connections bound their number.

@@ -61,7 +61,7 @@ pub(crate) async fn asset(Name(name): Name) -> Result<Response, Problem> {
     Ok(file(media_type, text))
 }
 
-/// This description of the service, OpenAPI 3.1.
+/// This description of the service.
 #[utoipa::path(get, path = "/openapi.json", tag = "docs", responses(
     (status = 200, description = "The description", body = serde_json::Value),
 ))]

@@ -2,7 +2,7 @@
 
 use agent_runner_core::store::{EventQuery, Order};
 use axum::{
-    Json,
+    Extension, Json,
     extract::{OriginalUri, State},
     http::HeaderMap,
     response::Response,
@@ -13,6 +13,7 @@ use crate::{
     api::Api,
     dto::{event::Event, page::List},
     extract::{FromQuery, Page, Parameters, Query, RunEventPath, RunPath},
+    observe::RequestId,
     problem::{Problem, ProblemBody},
     stream::{StreamQuery, attach, event_types},
 };
@@ -109,8 +110,9 @@ pub(crate) async fn stream(
     State(api): State<Api>,
     RunPath(id): RunPath,
     Query(query): Query<StreamQuery>,
+    Extension(request_id): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let run = api.engine().run(id).await?;
-    attach(&api, &run, &headers, query)
+    attach(&api, &run, &headers, request_id, query)
 }

@@ -9,7 +9,7 @@ use agent_runner_core::{
     message::{Message, Role},
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
 };
@@ -26,6 +26,7 @@ use crate::{
         provider::{Generate, Generated},
     },
     extract::{Body, Name, Query},
+    observe::RequestId,
     problem::{FieldProblem, Problem, ProblemBody},
     stream::{Format, respond},
 };
@@ -53,6 +54,7 @@ pub(crate) async fn generate(
     State(api): State<Api>,
     Name(name): Name,
     Query(()): Query<()>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
     Body(wanted, _): Body<Generate>,
 ) -> Result<Response, Problem> {
     let provider = find(&api, &name)?;
@@ -64,6 +66,7 @@ pub(crate) async fn generate(
         deadline: Instant::now() + timeout,
         model: model(&api, &*provider, wanted.model.as_deref(), &cx).await?,
         provider: name,
+        request_id,
     };
     let streamed = wanted.stream;
     let request = request(&call.model, wanted);
@@ -73,7 +76,7 @@ pub(crate) async fn generate(
         return Ok(respond(Format::Sse, call.events(reply)));
     }
     let finished = call.finish(reply).await?;
-    Ok(Json(call.generated(finished)).into_response())
+    Ok(Json(call.generated(&finished)).into_response())
 }
 
 fn check(wanted: &Generate, max: Duration) -> Result<Duration, Problem> {
@@ -138,6 +141,7 @@ fn request(model: &str, wanted: Generate) -> LlmRequest {
 struct Call {
     provider: String,
     model: String,
+    request_id: String,
     start: Instant,
     deadline: Instant,
 }
@@ -175,7 +179,7 @@ impl Call {
         }
     }
 
-    fn generated(&self, finished: LlmFinished) -> Generated {
+    fn generated(&self, finished: &LlmFinished) -> Generated {
         Generated {
             provider: self.provider.clone(),
             model: format!("{}/{}", self.provider, self.model),
@@ -200,12 +204,12 @@ impl Call {
                     Ok(LlmEvent::TextDelta { text }) => delta("text", text),
                     Ok(LlmEvent::ReasoningDelta { text }) => delta("reasoning", text),
                     Ok(LlmEvent::Finished(finished)) => {
-                        return Some((call.last_frames(finished), None));
+                        return Some((call.last_frames(&finished), None));
                     }
                     Ok(_) => continue,
                     Err(error) => {
                         let path = format!("/providers/{}/generate", call.provider);
-                        let problem = Problem::from(error).body(&path, "");
+                        let problem = Problem::from(error).body(&path, &call.request_id);
                         let data = json!({"type": "stream.error", "problem": problem});
                         return Some((Format::Sse.frame(None, "stream.error", &data), None));
                     }
@@ -215,7 +219,7 @@ impl Call {
         }))
     }
 
-    fn last_frames(&self, finished: LlmFinished) -> Bytes {
+    fn last_frames(&self, finished: &LlmFinished) -> Bytes {
         let data = json!({"type": "llm.completed", "payload": self.generated(finished)});
         let completed = Format::Sse.frame(None, "llm.completed", &data);
         let end = Format::Sse.frame(None, "stream.end", &json!({"type": "stream.end"}));

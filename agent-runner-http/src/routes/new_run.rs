@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_runner_core::store::Created;
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -15,6 +15,7 @@ use crate::{
     dto::{event::Event, new_run::NewRun, run::Run},
     extract::{Body, FromQuery, IdempotencyKey, Parameters, Query, sha256_hex},
     idempotency::REPLAYED,
+    observe::RequestId,
     problem::{Code, Problem, ProblemBody},
     stream::{StreamQuery, attach},
 };
@@ -131,6 +132,7 @@ pub(crate) async fn wait(
 pub(crate) async fn stream(
     State(api): State<Api>,
     Query(query): Query<StreamQuery>,
+    Extension(request_id): Extension<RequestId>,
     headers: HeaderMap,
     key: IdempotencyKey,
     body: Body<NewRun>,
@@ -138,7 +140,7 @@ pub(crate) async fn stream(
     // Before the run exists: a client that cannot read the answer must not start one.
     crate::stream::Format::wanted(&headers)?;
     let created = accept(&api, key, body).await?;
-    let mut response = attach(&api, &created.run, &headers, query)?;
+    let mut response = attach(&api, &created.run, &headers, request_id, query)?;
     mark(response.headers_mut(), &created);
     Ok(response)
 }

@@ -24,6 +24,7 @@ use crate::{
     api::Api,
     dto::event::{DELTA, Event, delta},
     extract::{FromQuery, Parameters, nearest},
+    observe::RequestId,
     problem::Problem,
 };
 
@@ -83,6 +84,7 @@ pub(crate) fn attach(
     api: &Api,
     run: &Run,
     headers: &HeaderMap,
+    RequestId(request_id): RequestId,
     query: StreamQuery,
 ) -> Result<Response, Problem> {
     let format = Format::wanted(headers)?;
@@ -94,6 +96,7 @@ pub(crate) fn attach(
     let live = query.deltas && (query.types.is_empty() || query.types.iter().any(|t| t == DELTA));
     let feed = Feed {
         run: run.id,
+        request_id,
         frames: api.engine().watch(run.id, WatchOptions { after, live }),
         types: query.types,
         format,
@@ -126,6 +129,7 @@ pub(crate) fn respond(
 
 struct Feed {
     run: RunId,
+    request_id: String,
     frames: BoxStream<'static, Result<Frame, EngineError>>,
     types: Vec<String>,
     format: Format,
@@ -187,7 +191,7 @@ impl Feed {
             }
             Some(Err(error)) => {
                 self.done = true;
-                let problem = Problem::from(error).body(&format!("/runs/{}", self.run), "");
+                let problem = Problem::from(error).body(&format!("/runs/{}", self.run), &self.request_id);
                 let data = json!({"type": "stream.error", "problem": problem});
                 Some(self.format.frame(None, "stream.error", &data))
             }

@@ -1,0 +1,89 @@
+//! The description of the service is the one that clients were given.
+
+use std::{fs, path::PathBuf};
+
+use agent_runner_http::Api;
+use serde_json::Value;
+
+use crate::support::idle;
+
+fn golden() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json"))
+}
+
+/// `UPDATE_GOLDEN=1` rewrites the file; look at what changed before you commit it.
+#[test]
+fn the_description_is_the_golden_file() {
+    let now = Api::openapi_json();
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(golden(), &now).unwrap();
+    }
+    let kept = fs::read_to_string(golden()).unwrap_or_default();
+    let differs = now.lines().zip(kept.lines()).enumerate().find(|(_, (now, kept))| now != kept);
+    assert!(
+        now == kept,
+        "docs/openapi.json is not what the routes say (first difference: {differs:?}); if that is \
+         meant, run the test with UPDATE_GOLDEN=1"
+    );
+}
+
+#[tokio::test]
+async fn the_service_hands_out_the_same_description() {
+    let answer = idle().get("/openapi.json").await;
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.text, Api::openapi_json());
+    assert!(answer.json()["openapi"].as_str().unwrap().starts_with("3.1"));
+}
+
+fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(map) => {
+            found.extend(map.get("$ref").and_then(Value::as_str));
+            map.values().for_each(|value| references(value, found));
+        }
+        Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_reference_has_its_target_and_every_operation_its_words() {
+    let api: Value = serde_json::from_str(&Api::openapi_json()).unwrap();
+    let mut found = Vec::new();
+    references(&api, &mut found);
+    assert!(found.len() > 50);
+    for reference in found {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(api.pointer(pointer).is_some(), "{reference}");
+    }
+    let mut ids = Vec::new();
+    for (path, item) in api["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            assert!(operation["summary"].is_string(), "{method} {path}");
+            assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{method} {path}");
+            let named = path.matches('{').count();
+            let parameters = operation["parameters"].as_array().map_or(0, |all| {
+                all.iter().filter(|p| p["in"] == "path" && p["required"] == true).count()
+            });
+            assert_eq!(parameters, named, "{method} {path}");
+            ids.push(operation["operationId"].as_str().unwrap().to_owned());
+        }
+    }
+    let all = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "operation ids are unique");
+}
+
+#[tokio::test]
+async fn every_problem_that_exists_is_described() {
+    let page = idle().get("/docs").await.text;
+    for code in [
+        "bad_request", "not_found", "method_not_allowed", "not_acceptable", "timeout", "conflict",
+        "invalid_transition", "idempotency_in_flight", "etag_mismatch", "too_large", "uri_too_long",
+        "unsupported_media_type", "validation", "idempotency_mismatch", "headers_too_large",
+        "internal", "provider_error", "overloaded", "store_unavailable", "quota",
+    ] {
+        assert!(page.contains(&format!("id=\"problem-{code}\"")), "{code}");
+    }
+}
