@@ -14,14 +14,14 @@ mod sse;
 
 pub(crate) use self::base::base_url;
 pub use self::client::Timeouts;
-pub(crate) use self::{
-    answer::{Body, Refusal},
-    client::HttpClient,
-};
 #[cfg(feature = "ollama")]
 pub(crate) use self::ndjson::LineDecoder;
 #[cfg(feature = "openai")]
 pub(crate) use self::sse::{SseDecoder, SseEvent};
+pub(crate) use self::{
+    answer::{Body, Refusal},
+    client::HttpClient,
+};
 
 /// Longest event or line of a stream in bytes. Tool arguments arrive in one line from some
 /// servers, so a megabyte is too small; a server that never ends its line must not fill memory.
