@@ -2,12 +2,12 @@
 #![cfg_attr(feature = "server", doc = "")]
 #![cfg_attr(feature = "server", doc = include_str!("../README.md"))]
 
+#[cfg(feature = "testing")]
+pub use agent_runner_core::testing;
 pub use agent_runner_core::{
     agent, artifact, directive, engine, engine::Engine, event, id, limits, llm, machine, memory,
     message, project, run, schema, step, store, time, tool,
 };
-#[cfg(feature = "testing")]
-pub use agent_runner_core::testing;
 #[cfg(feature = "http")]
 pub use agent_runner_http as http;
 pub use agent_runner_providers as providers;

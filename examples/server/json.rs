@@ -1,4 +1,4 @@
-//! The shapes of `--json`, those of the REST service.
+//! The shapes of `--json`: those of the REST service, as far as they concern the command line.
 
 use agent_runner::{
     event::{Event, EventBody},
@@ -7,44 +7,65 @@ use agent_runner::{
 };
 use serde_json::{Value, json};
 
-/// An event, as `GET /runs/{id}/events` lists it.
+/// An event.
 pub(crate) fn event(event: &Event) -> Value {
+    let sentence = match EventBody::from_event(event) {
+        Ok(Some(body)) => body.sentence(),
+        Ok(None) | Err(_) => event.kind.clone(),
+    };
     let mut payload = event.payload.clone();
-    let sentence = EventBody::from_event(event).ok().flatten().map(|body| body.sentence());
-    if let (Some(sentence), Some(fields)) = (sentence, payload.as_object_mut()) {
-        fields.insert("message".to_owned(), Value::String(sentence));
+    if let Some(fields) = payload.as_object_mut() {
+        fields.entry("message").or_insert(Value::String(sentence));
     }
-    json!({
+    let mut shown = json!({
         "id": event.seq,
         "run_id": event.run_id,
         "type": event.kind,
-        "step": event.step,
         "payload": payload,
         "created_at": event.at,
-    })
+    });
+    if let (Some(step), Some(fields)) = (&event.step, shown.as_object_mut()) {
+        fields.insert("step".to_owned(), json!(step));
+    }
+    shown
 }
 
 /// A run.
 pub(crate) fn run(run: &Run) -> Value {
+    let agent = &run.spec.agent;
     json!({
         "id": run.id,
         "project_id": run.project_id,
         "name": run.name,
         "goal": run.spec.goal,
-        "agent": run.spec.agent,
+        "agent": agent.name,
+        "model": agent.model,
+        "tools": agent.tools,
+        "tool_mode": agent.tool_mode,
         "status": run.status,
         "phase": run.phase(),
-        "status_reason": run.error.as_ref().map(|error| error.reason),
-        "waiting_on": run.park,
+        "waiting_on": run.park.as_ref().map(|park| {
+            json!({"reason": park.reason, "wake_at": park.wake_at, "on": park.waiting_on})
+        }),
         "output": run.output,
         "error": run.error,
-        "usage": run.usage,
+        "usage": {
+            "input": run.usage.input,
+            "output": run.usage.output,
+            "cache_read": run.usage.cache_read,
+            "cache_write": run.usage.cache_write,
+            "reasoning": run.usage.reasoning,
+            "total": run.usage.total(),
+        },
         "notices": run.spec.notices,
         "tags": run.tags,
         "metadata": run.metadata,
+        "pause_requested": run.pause_requested,
+        "cancel_requested": run.cancel_requested,
         "created_at": run.created_at,
         "started_at": run.started_at,
         "finished_at": run.finished_at,
+        "deadline_at": run.deadline_at,
         "last_event_id": run.last_seq,
     })
 }
@@ -52,13 +73,16 @@ pub(crate) fn run(run: &Run) -> Value {
 /// A step.
 pub(crate) fn step(step: &Step) -> Value {
     json!({
-        "key": step.key,
+        "id": step.key,
+        "run_id": step.run_id,
         "kind": step.kind,
         "name": step.name,
         "policy": step.policy,
         "status": step.status,
         "attempts": step.attempts,
         "error": step.error,
+        "started_event_id": step.started_seq,
+        "finished_event_id": step.done_seq,
         "started_at": step.started_at,
         "finished_at": step.finished_at,
     })

@@ -130,10 +130,7 @@ async fn show(engine: &Engine, args: OneRun, terminal: Terminal) -> anyhow::Resu
             [
                 step.key.to_string(),
                 short(&step.name, 40),
-                serde_json::to_value(step.status)
-                    .ok()
-                    .and_then(|status| status.as_str().map(str::to_owned))
-                    .unwrap_or_default(),
+                step.status.as_str().to_owned(),
                 step.attempts.to_string(),
                 step.error
                     .as_ref()

@@ -10,6 +10,8 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::server::client;
+
 /// A directory with a database of its own, and nothing of this process's environment.
 struct Place {
     directory: TempDir,
@@ -230,11 +232,20 @@ fn a_project_is_made_once_and_its_runs_are_listed() {
     assert!(stderr(&nowhere).contains("no project called nowhere"), "{}", stderr(&nowhere));
 }
 
+/// What the command line prints of something, the service says in the same words.
+fn same_shape(printed: &Value, served: &Value, except: &[&str]) {
+    for (key, value) in printed.as_object().unwrap() {
+        if !except.contains(&key.as_str()) {
+            assert_eq!(served.get(key), Some(value), "{key}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_are_controlled_on_the_database_of_a_working_server() {
     let place = Place::new();
     let server = place.serve(&[]);
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = client();
     let goal = json!({"goal": "60s", "model": "scripted/slow"});
     let made = client.post(format!("{}/runs", server.url)).json(&goal).send().await.unwrap();
     assert_eq!(made.status(), 201);
@@ -255,6 +266,21 @@ async fn runs_are_controlled_on_the_database_of_a_working_server() {
 
     let shown = place.json(&["runs", "show", id, "--json"]);
     assert_eq!(shown["status"], "CANCELED");
+    let served = async |path: String| -> Value {
+        client
+            .get(format!("{}/runs/{id}{path}", server.url))
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
+    };
+    same_shape(&shown, &served(String::new()).await, &["steps"]);
+    same_shape(&shown["steps"][0], &served("/steps".to_owned()).await["items"][0], &[]);
+    let events = place.run(&["runs", "tail", id, "--json"]);
+    let first: Value = serde_json::from_str(stdout(&events).lines().next().unwrap()).unwrap();
+    assert_eq!(first, served("/events".to_owned()).await["items"][0]);
     let again = place.run(&["runs", "pause", id]);
     assert_eq!(again.status.code(), Some(1));
     assert!(stderr(&again).contains("is CANCELED and cannot be paused"), "{}", stderr(&again));
@@ -273,7 +299,7 @@ async fn what_the_server_prints_starts_a_run_and_shows_it_to_its_end() {
     let (_, after_method) = line.split_once("curl -N ").unwrap();
     let (url, rest) = after_method.split_once(' ').unwrap();
     let body = rest.split_once("-d '").unwrap().1.strip_suffix('\'').unwrap();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = client();
     let answer = client
         .post(url)
         .header("content-type", "application/json")
@@ -290,7 +316,7 @@ async fn what_the_server_prints_starts_a_run_and_shows_it_to_its_end() {
 async fn a_draining_server_is_not_ready_and_a_second_signal_ends_it_at_once() {
     let place = Place::new();
     let server = place.serve(&["--drain-grace", "1h"]);
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = client();
     let goal = json!({"goal": "10m", "model": "scripted/slow"});
     let made = client.post(format!("{}/runs", server.url)).json(&goal).send().await.unwrap();
     let run: Value = made.json().await.unwrap();
