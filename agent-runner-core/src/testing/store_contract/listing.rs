@@ -150,6 +150,7 @@ pub async fn pages_of_runs_skip_and_repeat_nothing<H: StoreHarness>() {
                 let Some(last) = page.last() else { break };
                 query.after = Some(*last);
                 paged.extend(page);
+                assert!(paged.len() <= want.len(), "a page repeats what came before");
             }
             assert_eq!(paged, want, "{order:?}");
         }
