@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{args::JsonArgs, config::Config, terminal::Terminal};
 
-/// Applies what is missing; says what the database is now.
+/// Applies what is missing, and says whether anything was.
 pub(crate) async fn migrate(
     config: &Config,
     args: JsonArgs,
@@ -15,11 +15,20 @@ pub(crate) async fn migrate(
 ) -> anyhow::Result<ExitCode> {
     let options = SqliteOptions::new(&config.database_url);
     let path = options.path()?;
+    // Opening without leave to migrate works on a database that is up to date, and only there.
+    let changed = match SqliteStore::open(options.clone().migrate(false)).await {
+        Ok(store) => {
+            store.close().await?;
+            false
+        }
+        Err(_) => true,
+    };
     let schema = SqliteStore::migrate_only(options).await?;
     if args.json {
-        terminal.json(&json!({"database": path, "schema": schema}))?;
+        terminal.json(&json!({"database": path, "schema": schema, "changed": changed}))?;
     } else {
-        terminal.line(&format!("{} has schema {schema}", path.display()))?;
+        let found = if changed { "is now up to date" } else { "was up to date" };
+        terminal.line(&format!("{} {found}: schema {schema}", path.display()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

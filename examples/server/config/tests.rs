@@ -1,4 +1,4 @@
-use std::{ffi::OsString, fs, time::Duration};
+use std::fs;
 
 use super::*;
 
