@@ -66,7 +66,11 @@ async fn s1_no_accepted_run_is_lost_and_no_completed_step_runs_twice() {
                     if followers.len() < 20 {
                         followers.push((
                             id.clone(),
-                            tokio::spawn(follow_to_the_end(site.clone(), client.clone(), id.clone())),
+                            tokio::spawn(follow_to_the_end(
+                                site.clone(),
+                                client.clone(),
+                                id.clone(),
+                            )),
                         ));
                     }
                     accepted.push(id);

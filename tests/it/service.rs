@@ -81,8 +81,11 @@ async fn heartbeats_come_over_the_stream_while_the_model_is_silent_and_deltas_ha
     })
     .await;
     assert!(ended);
-    let beats: Vec<Value> =
-        frames.iter().filter(|f| f.event == "llm.heartbeat").map(|f| f.json()["payload"].clone()).collect();
+    let beats: Vec<Value> = frames
+        .iter()
+        .filter(|f| f.event == "llm.heartbeat")
+        .map(|f| f.json()["payload"].clone())
+        .collect();
     assert!(beats.len() >= 5, "{} heartbeats in 900 ms", beats.len());
     assert!(beats.iter().all(|b| b["stalled"] == true && b["phase"] == "waiting"), "{beats:?}");
     assert!(beats.is_sorted_by_key(|b| b["elapsed_ms"].as_u64().unwrap()));
@@ -189,5 +192,44 @@ async fn a_directive_during_a_model_call_is_read_by_the_next_one() {
     assert_eq!(place.model.requests(), 2, "asked again, with the directive");
     let transcript = get(&client, &place.site, &format!("/runs/{id}/transcript")).await;
     assert!(transcript.to_string().contains("and be brief"), "{transcript:#}");
+    server.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s3_a_worker_that_was_frozen_past_its_lease_writes_nothing_when_it_wakes() {
+    let mut place = place().await;
+    place.site.set("AGENT_RUNNER_HTTP_POST_POLICY", "at_most_once");
+    let zombie = place.site.start().await;
+    let client = client();
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        let goal = format!("effects=20 id={n} url={}", place.ledger.url());
+        let body = json!({"goal": goal, "tools": ["http.post"]});
+        ids.push(create(&client, &place.site, &body).await.unwrap());
+    }
+    eventually("effects happen", async || place.ledger.entries().len() > 5).await;
+    zombie.signal("STOP");
+    let other = place.site.beside();
+    let server = other.start().await;
+    for id in &ids {
+        assert_eq!(join(&client, &other, id).await["status"], "COMPLETED");
+    }
+    let mut before = Vec::new();
+    for id in &ids {
+        before.push(all(&client, &other, &format!("/runs/{id}/events?limit=500")).await);
+    }
+    zombie.signal("CONT");
+    let fresh = create(&client, &place.site, &json!({"goal": "x", "tools": []})).await.unwrap();
+    assert_eq!(join(&client, &place.site, &fresh).await["status"], "COMPLETED", "it works again");
+    for (id, before) in ids.iter().zip(before) {
+        let after = all(&client, &other, &format!("/runs/{id}/events?limit=500")).await;
+        assert_eq!(after, before, "nothing of the ended run changed");
+        let ends = after.iter().filter(|event| event["type"] == "run.completed").count();
+        assert_eq!(ends, 1);
+    }
+    let keys: std::collections::BTreeSet<_> =
+        place.ledger.entries().into_iter().map(|entry| entry.key).collect();
+    assert_eq!(place.ledger.entries().len(), keys.len(), "no effect happened twice");
+    zombie.kill().await;
     server.kill().await;
 }

@@ -64,7 +64,11 @@ pub(crate) async fn follow(
 }
 
 /// Follows a run to its end over any number of connections and servers; the ids it saw, in order.
-pub(crate) async fn follow_to_the_end(site: Site, client: reqwest::Client, run: String) -> Vec<u64> {
+pub(crate) async fn follow_to_the_end(
+    site: Site,
+    client: reqwest::Client,
+    run: String,
+) -> Vec<u64> {
     let mut seen: Vec<u64> = Vec::new();
     let begun = Instant::now();
     let url = site.url(&format!("/runs/{run}/events/stream"));

@@ -34,8 +34,7 @@ async fn effect(
 impl Ledger {
     pub(crate) async fn start() -> Self {
         let entries = Entries::default();
-        let router =
-            Router::new().route("/effect", post(effect)).with_state(Arc::clone(&entries));
+        let router = Router::new().route("/effect", post(effect)).with_state(Arc::clone(&entries));
         Self { server: Background::serve(router).await, entries }
     }
 

@@ -138,22 +138,25 @@ async fn chat(State(counts): State<Arc<Counts>>, Json(request): Json<Value>) -> 
         text(&format!("done after {turn} turns"))
     };
     let guard = Guard { counts, complete: false };
-    let body = stream::unfold((chunks.into_iter(), guard, false), move |(mut chunks, mut guard, begun)| async move {
-        if !begun {
-            tokio::time::sleep(silence).await;
-        }
-        match chunks.next() {
-            Some(chunk) => Some((Ok::<_, Infallible>(chunk), (chunks, guard, true))),
-            None if guard.complete => None,
-            None if hold => {
-                std::future::pending::<()>().await;
-                None
+    let body = stream::unfold(
+        (chunks.into_iter(), guard, false),
+        move |(mut chunks, mut guard, begun)| async move {
+            if !begun {
+                tokio::time::sleep(silence).await;
             }
-            None => {
-                guard.complete = true;
-                Some((Ok(Bytes::from_static(b"data: [DONE]\n\n")), (chunks, guard, true)))
+            match chunks.next() {
+                Some(chunk) => Some((Ok::<_, Infallible>(chunk), (chunks, guard, true))),
+                None if guard.complete => None,
+                None if hold => {
+                    std::future::pending::<()>().await;
+                    None
+                }
+                None => {
+                    guard.complete = true;
+                    Some((Ok(Bytes::from_static(b"data: [DONE]\n\n")), (chunks, guard, true)))
+                }
             }
-        }
-    });
+        },
+    );
     ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(body.boxed())).into_response()
 }

@@ -127,8 +127,13 @@ impl Server {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
-        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
-        let status = std::process::Command::new("kill").arg(pid.to_string()).status().unwrap();
+        self.signal("TERM");
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let status = std::process::Command::new("kill").args(["-s", name, &pid]).status().unwrap();
         assert!(status.success());
     }
 
