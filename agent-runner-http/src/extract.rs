@@ -6,7 +6,7 @@ mod path;
 mod query;
 
 pub(crate) use self::{
-    body::{Body, OptionalBody, collect},
+    body::{Body, OptionalBody, collect, object},
     header::{IdempotencyKey, IfMatch, sha256_hex},
     path::{Name, ProjectPath, RunEventPath, RunPath, RunSignalPath, RunStepPath},
     query::{FromQuery, Page, Parameters, Query},

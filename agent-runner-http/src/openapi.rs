@@ -26,6 +26,16 @@ pub(crate) fn document() -> String {
             "Runs LLM agents durably. Every error is application/problem+json (RFC 9457).",
         ))
         .build();
+    for item in openapi.paths.paths.values_mut() {
+        let operations =
+            [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            // The names of handlers are unique within their group only.
+            let group = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
+            let name = operation.operation_id.take().unwrap_or_default();
+            operation.operation_id = Some(format!("{group}_{name}"));
+        }
+    }
     let tags = TAGS.map(|(name, description)| {
         let mut tag = Tag::new(name);
         tag.description = Some(description.to_owned());

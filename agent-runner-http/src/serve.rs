@@ -25,7 +25,7 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Content-Type: application/problem+json\r\n\
     Retry-After: 1\r\n\
     Connection: close\r\n\
-    Content-Length: 196\r\n\r\n\
+    Content-Length: 194\r\n\r\n\
     {\"type\":\"/docs#problem-overloaded\",\"title\":\"Too much is going on\",\"status\":503,\
     \"detail\":\"there are too many connections; try again\",\"instance\":\"\",\"code\":\"overloaded\",\
     \"request_id\":\"\",\"errors\":[]}";

@@ -9,6 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::run::ToolMode;
+use crate::extract::object;
 
 /// Limits and sampling of a new run.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -54,7 +55,7 @@ pub(crate) struct NewRun {
     /// JSON Schema that the output must fit.
     output_schema: Option<Value>,
     /// Limits and sampling.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "object")]
     options: NewRunOptions,
     /// The caller's own data.
     #[serde(default)]
