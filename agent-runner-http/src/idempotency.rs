@@ -74,7 +74,7 @@ async fn once(api: &Api, key: &str, request: Request, next: Next) -> Result<Resp
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let record_key = sha256_hex(&[b"POST", route.as_bytes(), key.as_bytes()]);
     let (parts, body) = request.into_parts();
-    let bytes = collect(&parts.headers, body, api.options().body_bytes_max).await?;
+    let bytes = collect(&parts.headers, body, api.options()).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let request_hash = sha256_hex(&[target.as_bytes(), &canonical(&bytes)]);
     let slot = Slot { store: &**api.engine().store(), api, key: record_key };

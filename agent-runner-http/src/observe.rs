@@ -130,7 +130,8 @@ mod tests {
         assert_eq!(with("a b"), None);
         assert_eq!(with("<script>"), None);
         assert_eq!(with(""), None);
-        let long: &'static str = "0123456789012345678901234567890123456789012345678901234567890123456789";
+        let long: &'static str =
+            "0123456789012345678901234567890123456789012345678901234567890123456789";
         assert_eq!(with(long), None);
     }
 }

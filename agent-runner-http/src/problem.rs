@@ -77,7 +77,11 @@ impl Problem {
     /// A request whose fields are wrong; there is at least one.
     pub(crate) fn fields(errors: Vec<FieldProblem>) -> Self {
         let first = errors.first().map_or_else(String::new, |e| {
-            if e.pointer.is_empty() { e.detail.clone() } else { format!("{}: {}", e.pointer, e.detail) }
+            if e.pointer.is_empty() {
+                e.detail.clone()
+            } else {
+                format!("{}: {}", e.pointer, e.detail)
+            }
         });
         let detail = match errors.len() {
             0 | 1 => first,
@@ -96,7 +100,10 @@ impl Problem {
     }
 
     pub(crate) fn internal() -> Self {
-        Self::new(Code::Internal, "something is wrong inside; the log has the cause under this request id")
+        Self::new(
+            Code::Internal,
+            "something is wrong inside; the log has the cause under this request id",
+        )
     }
 
     pub(crate) const fn code(&self) -> Code {
@@ -173,12 +180,18 @@ impl From<EngineError> for Problem {
             Code::Overloaded => Self::new(Code::Overloaded, error.to_string()).retry_after(1),
             Code::StoreUnavailable => {
                 warn!(%error, cause, "the store does not answer");
-                Self::new(Code::StoreUnavailable, "the database cannot be reached or written; try again later")
-                    .retry_after(5)
+                Self::new(
+                    Code::StoreUnavailable,
+                    "the database cannot be reached or written; try again later",
+                )
+                .retry_after(5)
             }
             Code::Quota => {
                 error!(%error, cause, "the store is full");
-                Self::new(Code::Quota, "the database has no room left; an operator has to make some")
+                Self::new(
+                    Code::Quota,
+                    "the database has no room left; an operator has to make some",
+                )
             }
             Code::Internal => {
                 error!(%error, cause, "a request failed inside");

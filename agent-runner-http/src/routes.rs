@@ -22,10 +22,12 @@ use crate::{api::Api, idempotency, limit, observe, problem::Problem};
 
 /// All routes with all layers.
 pub(crate) fn router(api: Api) -> Router {
-    let short = Router::from(short()).layer(from_fn_with_state(api.clone(), limit::short));
-    short
-        .merge(Router::from(waiting()))
-        .layer(from_fn_with_state(api.clone(), idempotency::idempotent))
+    let keyed = from_fn_with_state(api.clone(), idempotency::idempotent);
+    let bounded = from_fn_with_state(api.clone(), limit::short);
+    Router::from(short())
+        .layer(keyed.clone())
+        .layer(bounded)
+        .merge(Router::from(waiting()).layer(keyed))
         .merge(Router::from(probes()))
         .fallback(unknown)
         .layer(CatchPanicLayer::custom(observe::panicked))

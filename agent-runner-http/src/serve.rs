@@ -35,11 +35,7 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 ///
 /// # Errors
 /// The listener has no address, which means that it is not one.
-pub async fn serve(
-    listener: TcpListener,
-    api: Api,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, api: Api, shutdown: CancellationToken) -> io::Result<()> {
     let address = listener.local_addr()?;
     let router = api.router();
     let places = Places::new(api.options());
@@ -96,6 +92,9 @@ mod tests {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
         let problem: serde_json::Value = serde_json::from_str(body).unwrap();
-        assert_eq!((problem["status"].as_u64(), problem["code"].as_str()), (Some(503), Some("overloaded")));
+        assert_eq!(
+            (problem["status"].as_u64(), problem["code"].as_str()),
+            (Some(503), Some("overloaded"))
+        );
     }
 }

@@ -213,10 +213,9 @@ impl From<run::Run> for Run {
                 output_schema: agent.output_schema,
             },
             output: run.output,
-            error: run.error.map(|error| RunFailure {
-                reason: json!(error.reason),
-                message: error.message,
-            }),
+            error: run
+                .error
+                .map(|error| RunFailure { reason: json!(error.reason), message: error.message }),
             usage: run.usage.into(),
             cost: None,
             parent_id: run.parent_id.map(|id| id.to_string()),

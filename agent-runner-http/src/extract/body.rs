@@ -18,6 +18,7 @@ use tokio::time::{Duration, Instant};
 use super::nearest;
 use crate::{
     api::Api,
+    options::ApiOptions,
     problem::{Code, Problem},
 };
 
@@ -39,7 +40,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = collect(&parts.headers, body, api.options().body_bytes_max).await?;
+        let bytes = collect(&parts.headers, body, api.options()).await?;
         check_content_type(&parts.headers)?;
         let value = parse(&bytes)?;
         // Kept beside the typed body: its hash tells two requests with one idempotency key apart.
@@ -52,7 +53,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for OptionalBody<T> {
 
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = collect(&parts.headers, body, api.options().body_bytes_max).await?;
+        let bytes = collect(&parts.headers, body, api.options()).await?;
         if bytes.is_empty() {
             return decode(Value::Object(serde_json::Map::new())).map(Self);
         }
@@ -61,12 +62,13 @@ impl<T: DeserializeOwned> FromRequest<Api> for OptionalBody<T> {
     }
 }
 
-/// Reads a body of at most `max` bytes from a client that sends at a decent pace.
+/// Reads a body of bounded size from a client that sends at a decent pace.
 pub(crate) async fn collect(
     headers: &HeaderMap,
     body: axum::body::Body,
-    max: usize,
+    options: &ApiOptions,
 ) -> Result<Bytes, Problem> {
+    let max = options.body_bytes_max;
     let too_large = || {
         Problem::new(Code::TooLarge, format!("a request body must not be larger than {max} bytes"))
     };
@@ -79,7 +81,8 @@ pub(crate) async fn collect(
     let mut stream = body.into_data_stream();
     loop {
         let paced = u64::try_from(received.len()).unwrap_or(u64::MAX) / BODY_BYTES_PER_SECOND;
-        let deadline = start + BODY_GRACE + Duration::from_secs(paced);
+        let allowed = BODY_GRACE.saturating_add(Duration::from_secs(paced));
+        let deadline = start + allowed.min(options.request_timeout);
         match tokio::time::timeout_at(deadline, stream.next()).await {
             Ok(Some(Ok(chunk))) if received.len() + chunk.len() > max => return Err(too_large()),
             Ok(Some(Ok(chunk))) => received.extend_from_slice(&chunk),

@@ -24,7 +24,9 @@ impl IdempotencyKey {
         if text.is_empty() || text.len() > KEY_BYTES_MAX {
             return Err(Problem::field(
                 "/idempotency_key",
-                format!("the Idempotency-Key header must have 1 to {KEY_BYTES_MAX} ASCII characters"),
+                format!(
+                    "the Idempotency-Key header must have 1 to {KEY_BYTES_MAX} ASCII characters"
+                ),
             ));
         }
         Ok(Self(Some(text.to_owned())))

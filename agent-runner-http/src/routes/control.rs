@@ -1,10 +1,6 @@
 //! What can be asked of a run that exists.
 
-use agent_runner_core::{
-    engine::NewMessage,
-    id::RunId,
-    run::RunStatus,
-};
+use agent_runner_core::{engine::NewMessage, id::RunId, run::RunStatus};
 use axum::{
     Json,
     extract::State,

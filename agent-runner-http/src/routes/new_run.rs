@@ -75,8 +75,7 @@ pub(crate) async fn create(
     body: Body<NewRun>,
 ) -> Result<Response, Problem> {
     let created = accept(&api, key, body).await?;
-    let mut response =
-        (StatusCode::CREATED, Json(Run::from(created.run.clone()))).into_response();
+    let mut response = (StatusCode::CREATED, Json(Run::from(created.run.clone()))).into_response();
     mark(response.headers_mut(), &created);
     Ok(response)
 }

@@ -23,7 +23,8 @@ use crate::{
 
 fn with_etag(status: StatusCode, project: VersionedProject) -> Response {
     let project = Project::from(project);
-    let (etag, location) = (format!("\"v{}\"", project.version), format!("/projects/{}", project.id));
+    let (etag, location) =
+        (format!("\"v{}\"", project.version), format!("/projects/{}", project.id));
     let mut response = (status, Json(project)).into_response();
     let headers = response.headers_mut();
     if let Ok(etag) = HeaderValue::from_str(&etag) {
@@ -68,9 +69,10 @@ pub(crate) async fn list(
     OriginalUri(uri): OriginalUri,
     Query(page): Query<Page>,
 ) -> Result<Response, Problem> {
-    let after = page.cursor.as_deref().map(str::parse::<ProjectId>).transpose().map_err(|_| {
-        Problem::field("/cursor", "not a cursor of this list; take `next_cursor`")
-    })?;
+    let after =
+        page.cursor.as_deref().map(str::parse::<ProjectId>).transpose().map_err(|_| {
+            Problem::field("/cursor", "not a cursor of this list; take `next_cursor`")
+        })?;
     let found = api.engine().projects(after, page.limit.saturating_add(1)).await?;
     let projects = found.into_iter().map(Project::from).collect();
     Ok(List::page(projects, page.limit, |project| project.id.clone()).respond(&uri))

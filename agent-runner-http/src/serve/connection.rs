@@ -37,12 +37,8 @@ pub(super) async fn run(socket: TcpStream, router: Router, api: Api, shutdown: C
     }
     let options = api.options();
     let phase = Phase::default();
-    let io = GuardedIo::new(
-        socket,
-        phase.clone(),
-        options.header_read_timeout,
-        options.write_timeout,
-    );
+    let io =
+        GuardedIo::new(socket, phase.clone(), options.header_read_timeout, options.write_timeout);
     let service = service_fn(move |request: Request<Incoming>| {
         let busy = phase.busy();
         let mut router = router.clone();

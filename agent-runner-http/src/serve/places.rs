@@ -83,11 +83,8 @@ mod tests {
 
     #[test]
     fn places_are_counted_by_address_and_in_all_and_given_back() {
-        let options = ApiOptions {
-            connections_max: 3,
-            connections_per_ip_max: 2,
-            ..ApiOptions::default()
-        };
+        let options =
+            ApiOptions { connections_max: 3, connections_per_ip_max: 2, ..ApiOptions::default() };
         let places = Places::new(&options);
         let (one, two): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         let first = places.take(one).unwrap();

@@ -191,7 +191,8 @@ impl Feed {
             }
             Some(Err(error)) => {
                 self.done = true;
-                let problem = Problem::from(error).body(&format!("/runs/{}", self.run), &self.request_id);
+                let problem =
+                    Problem::from(error).body(&format!("/runs/{}", self.run), &self.request_id);
                 let data = json!({"type": "stream.error", "problem": problem});
                 Some(self.format.frame(None, "stream.error", &data))
             }

@@ -42,7 +42,10 @@ async fn a_paused_run_stands_still_and_goes_on_when_resumed() {
     assert_eq!(service.join(&id).await["status"], "COMPLETED");
     for verb in ["pause", "resume"] {
         let late = service.send(request("POST", &format!("/runs/{id}/{verb}"), None)).await;
-        assert_eq!((late.status.as_u16(), &late.json()["code"]), (409, &json!("invalid_transition")));
+        assert_eq!(
+            (late.status.as_u16(), &late.json()["code"]),
+            (409, &json!("invalid_transition"))
+        );
     }
 }
 
@@ -56,7 +59,10 @@ async fn a_message_is_recorded_once_per_id_and_answers_its_event() {
     assert_eq!(first.status, 201);
     let event = first.json();
     assert_eq!(event["type"], "directive.received");
-    assert_eq!((&event["payload"]["text"], &event["payload"]["mode"]), (&json!("hurry"), &json!("interrupt")));
+    assert_eq!(
+        (&event["payload"]["text"], &event["payload"]["mode"]),
+        (&json!("hurry"), &json!("interrupt"))
+    );
     assert_eq!(service.post(&uri, &body).await.json(), event, "the same message again");
     let keyed = |text: &str| {
         with_header(request("POST", &uri, Some(&json!({"text": text}))), "idempotency-key", "k")
@@ -92,11 +98,17 @@ async fn a_step_in_doubt_parks_the_run_until_somebody_says_what_happened() {
     let parked = service.open(request("GET", &stream, None)).await.next().await.unwrap();
     let run = service.get(&format!("/runs/{id}")).await.json();
     assert_eq!((&run["status"], &run["phase"]), (&json!("RUNNING"), &json!("parked")));
-    assert_eq!((&run["status_reason"], &run["waiting_on"]["reason"]), (&json!("ask"), &json!("ask")));
+    assert_eq!(
+        (&run["status_reason"], &run["waiting_on"]["reason"]),
+        (&json!("ask"), &json!("ask"))
+    );
     let key = parked.data["step"].as_str().unwrap();
     let uri = format!("/runs/{id}/steps/{key}/resolve");
     let wrong = service.post(&uri, &json!({"decision": "maybe"})).await;
-    assert_eq!((wrong.status.as_u16(), &wrong.json()["errors"][0]["pointer"]), (422, &json!("/decision")));
+    assert_eq!(
+        (wrong.status.as_u16(), &wrong.json()["errors"][0]["pointer"]),
+        (422, &json!("/decision"))
+    );
     let other = format!("/runs/{id}/steps/turn.1.model/resolve");
     let other = service.post(&other, &json!({"decision": "retry"})).await;
     assert_eq!((other.status.as_u16(), &other.json()["code"]), (409, &json!("invalid_transition")));

@@ -39,7 +39,10 @@ async fn a_run_is_created_once_per_key_however_its_creation_is_asked_for() {
     let mut frames = service.open(keyed("/runs/stream", "k", &body)).await;
     assert_eq!(frames.next().await.unwrap().data["run_id"], id);
     let other = service.send(keyed("/runs", "k", &json!({"goal": "h"}))).await;
-    assert_eq!((other.status.as_u16(), &other.json()["code"]), (422, &json!("idempotency_mismatch")));
+    assert_eq!(
+        (other.status.as_u16(), &other.json()["code"]),
+        (422, &json!("idempotency_mismatch"))
+    );
     assert_eq!(service.get("/runs").await.json()["items"].as_array().unwrap().len(), 1);
 }
 
@@ -70,7 +73,10 @@ async fn other_posts_replay_their_first_answer() {
         assert_eq!(again.header(header), first.header(header), "{header}");
     }
     let other = service.send(keyed("/projects", "k", &json!({"name": "q"}))).await;
-    assert_eq!((other.status.as_u16(), &other.json()["code"]), (422, &json!("idempotency_mismatch")));
+    assert_eq!(
+        (other.status.as_u16(), &other.json()["code"]),
+        (422, &json!("idempotency_mismatch"))
+    );
     let run = service.create(&json!({"goal": "g"})).await;
     let cancel = format!("/runs/{run}/cancel");
     let first = service.send(keyed(&cancel, "k", &json!({}))).await;
@@ -103,7 +109,10 @@ async fn a_second_request_during_the_first_is_told_to_wait() {
     });
     gate.wait_for_arrival().await;
     let second = service.send(keyed("/providers/test/generate", "k", &body)).await;
-    assert_eq!((second.status.as_u16(), &second.json()["code"]), (409, &json!("idempotency_in_flight")));
+    assert_eq!(
+        (second.status.as_u16(), &second.json()["code"]),
+        (409, &json!("idempotency_in_flight"))
+    );
     assert_eq!(second.header("retry-after"), "1");
     gate.open();
     let first = first.await.unwrap();

@@ -79,10 +79,26 @@ fn every_reference_has_its_target_and_every_operation_its_words() {
 async fn every_problem_that_exists_is_described() {
     let page = idle().get("/docs").await.text;
     for code in [
-        "bad_request", "not_found", "method_not_allowed", "not_acceptable", "timeout", "conflict",
-        "invalid_transition", "idempotency_in_flight", "etag_mismatch", "too_large", "uri_too_long",
-        "unsupported_media_type", "validation", "idempotency_mismatch", "headers_too_large",
-        "internal", "provider_error", "overloaded", "store_unavailable", "quota",
+        "bad_request",
+        "not_found",
+        "method_not_allowed",
+        "not_acceptable",
+        "timeout",
+        "conflict",
+        "invalid_transition",
+        "idempotency_in_flight",
+        "etag_mismatch",
+        "too_large",
+        "uri_too_long",
+        "unsupported_media_type",
+        "validation",
+        "idempotency_mismatch",
+        "headers_too_large",
+        "internal",
+        "provider_error",
+        "overloaded",
+        "store_unavailable",
+        "quota",
     ] {
         assert!(page.contains(&format!("id=\"problem-{code}\"")), "{code}");
     }

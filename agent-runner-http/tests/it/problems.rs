@@ -1,12 +1,17 @@
 //! Every error is a problem, and it names what was wrong.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use agent_runner_core::{
+    llm::{
+        BoxStream, CallCx, Capabilities, LlmEvent, LlmProvider, LlmRequest, ModelInfo,
+        ProviderError,
+    },
     store::{InMemoryStore, Store},
     testing::{Fault, FaultyStore, Turn, WriteCall},
 };
 use agent_runner_http::ApiOptions;
+use async_trait::async_trait;
 use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
 
@@ -76,7 +81,8 @@ fn routes() -> Vec<(&'static str, String, Option<Value>)> {
 async fn every_route_refuses_parameters_that_it_does_not_know() {
     let service = idle();
     for (method, uri, body) in routes() {
-        let answer = service.send(request(method, &format!("{uri}?nonsense=1"), body.as_ref())).await;
+        let answer =
+            service.send(request(method, &format!("{uri}?nonsense=1"), body.as_ref())).await;
         is_problem(&answer, 422, "validation", &format!("{method} {uri}"));
         assert_eq!(answer.json()["errors"][0]["pointer"], "/nonsense", "{method} {uri}");
     }
@@ -181,9 +187,17 @@ async fn a_wrong_run_names_every_wrong_field_at_once() {
     assert_eq!(
         pointers,
         [
-            "/agent", "/goal", "/model", "/options/max_output_tokens", "/options/max_steps",
-            "/options/priority", "/options/temperature", "/options/timeout_seconds",
-            "/output_schema", "/tags", "/tools",
+            "/agent",
+            "/goal",
+            "/model",
+            "/options/max_output_tokens",
+            "/options/max_steps",
+            "/options/priority",
+            "/options/temperature",
+            "/options/timeout_seconds",
+            "/output_schema",
+            "/tags",
+            "/tools",
         ]
     );
     assert_eq!(service.get("/runs").await.json()["items"], json!([]), "nothing was half applied");
@@ -193,7 +207,11 @@ async fn a_wrong_run_names_every_wrong_field_at_once() {
 async fn a_typo_is_told_with_the_name_that_was_meant() {
     let service = idle();
     for (body, pointer, words) in [
-        (json!({"goal": "g", "options": {"max_step": 3}}), "/options/max_step", "did you mean `max_steps`?"),
+        (
+            json!({"goal": "g", "options": {"max_step": 3}}),
+            "/options/max_step",
+            "did you mean `max_steps`?",
+        ),
         (json!({"gaol": "g"}), "/gaol", "did you mean `goal`?"),
         (json!({"goal": "g", "webhook": "u"}), "/webhook", "unknown field `webhook`"),
         (json!({"goal": "g", "session_id": "s"}), "/session_id", "unknown field `session_id`"),
@@ -246,7 +264,9 @@ async fn wrong_parameters_are_named() {
         is_problem(&service.send(asked).await, 422, "validation", garbage);
     }
     let asked = with_header(
-        request("GET", &format!("/runs/{id}/events/stream"), None), "accept", "text/html",
+        request("GET", &format!("/runs/{id}/events/stream"), None),
+        "accept",
+        "text/html",
     );
     is_problem(&service.send(asked).await, 406, "not_acceptable", "accept");
 }
@@ -257,7 +277,12 @@ async fn a_head_that_is_too_large_is_refused_by_its_own_code() {
     let long = format!("/runs?q={}", "x".repeat(9 * 1024));
     is_problem(&service.get(&long).await, 414, "uri_too_long", "uri");
     let many: Vec<String> = (0..101).map(|n| format!("a{n}=1")).collect();
-    is_problem(&service.get(&format!("/runs?{}", many.join("&"))).await, 422, "validation", "query");
+    is_problem(
+        &service.get(&format!("/runs?{}", many.join("&"))).await,
+        422,
+        "validation",
+        "query",
+    );
     let large = with_header(request("GET", "/runs", None), "x-large", &"x".repeat(17 * 1024));
     is_problem(&service.send(large).await, 431, "headers_too_large", "bytes");
     let mut fields = Request::builder().uri("/runs");
@@ -275,7 +300,10 @@ async fn every_answer_has_the_security_headers_and_a_request_id() {
         let answer = service.get(uri).await;
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{uri}");
         assert_eq!(answer.header("referrer-policy"), "no-referrer", "{uri}");
-        assert!(answer.header("content-security-policy").contains("frame-ancestors 'none'"), "{uri}");
+        assert!(
+            answer.header("content-security-policy").contains("frame-ancestors 'none'"),
+            "{uri}"
+        );
         assert!(!answer.header("x-request-id").is_empty(), "{uri}");
     }
     let named = with_header(request("GET", "/nowhere", None), "x-request-id", "mine-1");
@@ -313,4 +341,78 @@ async fn a_service_that_is_full_sheds_load_but_answers_probes() {
     assert_eq!(answer.header("retry-after"), "1");
     assert_eq!(service.get("/healthz").await.status, 200);
     assert_eq!(service.get("/readyz").await.status, 503, "no worker was started");
+}
+
+#[tokio::test]
+async fn a_defect_in_a_plugin_is_a_500_and_the_service_goes_on() {
+    let mut setup = Setup::new([Turn::Panics]);
+    setup.providers.push(Arc::new(Panicking));
+    let service = setup.idle();
+    for _ in 0..2 {
+        let answer = service.get("/providers").await;
+        is_problem(&answer, 500, "internal", "panic");
+        assert!(!answer.text.contains("secret"), "{answer:?}");
+    }
+    let answer = service.post("/providers/test/generate", &json!({"prompt": "p"})).await;
+    is_problem(&answer, 500, "internal", "panic");
+    assert_eq!(service.get("/runs").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_given_up() {
+    let inner: Arc<dyn Store> = Arc::new(InMemoryStore::new());
+    let store = Arc::new(FaultyStore::new(inner).counting(&[WriteCall::Create]));
+    let held = store.pause_nth(1, Fault::BeforeCommit);
+    let mut setup = Setup::new([Turn::text("done")]);
+    setup.store = store;
+    setup.options =
+        ApiOptions { request_timeout: Duration::from_millis(50), ..ApiOptions::default() };
+    let service = setup.idle();
+    let answer = service.post("/runs", &json!({"goal": "g"})).await;
+    is_problem(&answer, 503, "overloaded", "slow store");
+    assert_eq!(answer.header("retry-after"), "5");
+    held.release();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_comes_too_slowly_is_refused() {
+    let service = idle();
+    let drops = futures::stream::unfold((), |()| async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Some((Ok::<_, std::io::Error>("x"), ()))
+    });
+    let slow = Request::builder()
+        .method("POST")
+        .uri("/runs/wait")
+        .header("content-type", "application/json")
+        .body(Body::from_stream(drops))
+        .unwrap();
+    is_problem(&service.send(slow).await, 408, "timeout", "slow body");
+}
+
+/// A provider with a defect.
+#[derive(Debug)]
+struct Panicking;
+
+#[async_trait]
+impl LlmProvider for Panicking {
+    fn id(&self) -> &str {
+        "panicking"
+    }
+
+    fn capabilities(&self, _: &str) -> Capabilities {
+        Capabilities::default()
+    }
+
+    async fn models(&self, _: &CallCx) -> Result<Vec<ModelInfo>, ProviderError> {
+        panic!("a secret of the plugin")
+    }
+
+    async fn stream(
+        &self,
+        _: &LlmRequest,
+        _: &CallCx,
+    ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
+        panic!("a secret of the plugin")
+    }
 }

@@ -21,11 +21,18 @@ async fn a_project_is_made_read_changed_listed_and_deleted() {
     let changed =
         service.send(with_header(request("PATCH", &uri, Some(&patch)), "if-match", "\"v1\"")).await;
     assert_eq!((changed.status.as_u16(), changed.header("etag")), (200, "\"v2\""));
-    assert_eq!((&changed.json()["description"], &changed.json()["metadata"]), (&json!("e"), &json!({"a": 1})));
+    assert_eq!(
+        (&changed.json()["description"], &changed.json()["metadata"]),
+        (&json!("e"), &json!({"a": 1}))
+    );
     for stale in ["\"v1\"", "W/\"v2\"", "nonsense"] {
-        let refused =
-            service.send(with_header(request("PATCH", &uri, Some(&patch)), "if-match", stale)).await;
-        assert_eq!((refused.status.as_u16(), &refused.json()["code"]), (412, &json!("etag_mismatch")));
+        let refused = service
+            .send(with_header(request("PATCH", &uri, Some(&patch)), "if-match", stale))
+            .await;
+        assert_eq!(
+            (refused.status.as_u16(), &refused.json()["code"]),
+            (412, &json!("etag_mismatch"))
+        );
     }
     let free = service.send(request("PATCH", &uri, Some(&json!({})))).await;
     assert_eq!(free.status, 200, "without If-Match the last write wins");
@@ -39,7 +46,8 @@ async fn a_project_is_made_read_changed_listed_and_deleted() {
     assert_ne!(page["items"][0]["id"], rest["items"][0]["id"]);
     assert_eq!(rest["next_cursor"], json!(null));
 
-    let stale = service.send(with_header(request("DELETE", &uri, None), "if-match", "\"v1\"")).await;
+    let stale =
+        service.send(with_header(request("DELETE", &uri, None), "if-match", "\"v1\"")).await;
     assert_eq!(stale.status, 412);
     assert_eq!(service.send(request("DELETE", &uri, None)).await.status, 204);
     assert_eq!(service.get(&uri).await.status, 404);

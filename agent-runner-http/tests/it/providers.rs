@@ -74,7 +74,10 @@ async fn providers_are_asked_at_once_within_their_time_and_not_again_for_a_while
     let [broken, hanging, test] = [0, 1, 2].map(|n| list["items"][n].clone());
     assert_eq!((&broken["healthy"], &broken["configured"]), (&json!(false), &json!(true)));
     assert_eq!(broken["error"]["code"], "auth");
-    assert_eq!((&hanging["healthy"], &hanging["error"]["code"]), (&json!(false), &json!("timeout")));
+    assert_eq!(
+        (&hanging["healthy"], &hanging["error"]["code"]),
+        (&json!(false), &json!("timeout"))
+    );
     assert_eq!((&test["healthy"], &test["default"]), (&json!(true), &json!(true)));
     assert_eq!(test["notice"], "a test stands in");
     assert_eq!(test["default_model"], "test/model");
@@ -127,9 +130,13 @@ async fn a_prompt_is_answered_without_a_run() {
         (json!({"model": "m"}), "/prompt"),
     ] {
         let answer = service.post(uri, &wrong).await;
-        assert_eq!((answer.status.as_u16(), &answer.json()["errors"][0]["pointer"]), (422, &json!(pointer)));
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["errors"][0]["pointer"]),
+            (422, &json!(pointer))
+        );
     }
-    let broken = service.post("/providers/broken/generate", &json!({"prompt": "p", "model": "m"})).await;
+    let broken =
+        service.post("/providers/broken/generate", &json!({"prompt": "p", "model": "m"})).await;
     assert_eq!((broken.status.as_u16(), broken.header("retry-after")), (502, "7"));
     assert_eq!(service.get("/runs").await.json()["items"], json!([]));
 }
@@ -163,7 +170,10 @@ async fn readiness_drops_at_once_and_everything_else_goes_on() {
     assert_eq!(draining.header("content-type"), "application/json");
     for uri in ["/healthz", "/startupz"] {
         let probe = service.get(uri).await;
-        assert_eq!((probe.status.as_u16(), probe.json()), (200, json!({"status": "ok", "checks": []})));
+        assert_eq!(
+            (probe.status.as_u16(), probe.json()),
+            (200, json!({"status": "ok", "checks": []}))
+        );
     }
     let id = service.create(&json!({"goal": "g"})).await;
     assert_eq!(service.join(&id).await["status"], "COMPLETED");

@@ -24,13 +24,26 @@ async fn a_run_is_accepted_executed_and_shown() {
     assert_eq!(done["status"], "COMPLETED");
     assert_eq!((&done["phase"], &done["output"]), (&json!("done"), &json!("forty-two")));
     for (field, value) in [
-        ("goal", json!("what is it")), ("name", json!("n")), ("agent", json!("assistant")),
-        ("model", json!("test/model")), ("tags", json!(["a", "b"])), ("metadata", json!({"k": [1]})),
-        ("tools", json!(["note"])), ("tool_mode", json!("native")), ("cost", Value::Null),
-        ("forked_from", Value::Null), ("error", Value::Null), ("waiting_on", Value::Null),
-        ("parent_id", Value::Null), ("root_id", json!(id)), ("status_reason", Value::Null),
-        ("options", json!({"max_steps": 3, "timeout_seconds": 60, "priority": -5,
-                           "temperature": 0.5, "max_output_tokens": 9})),
+        ("goal", json!("what is it")),
+        ("name", json!("n")),
+        ("agent", json!("assistant")),
+        ("model", json!("test/model")),
+        ("tags", json!(["a", "b"])),
+        ("metadata", json!({"k": [1]})),
+        ("tools", json!(["note"])),
+        ("tool_mode", json!("native")),
+        ("cost", Value::Null),
+        ("forked_from", Value::Null),
+        ("error", Value::Null),
+        ("waiting_on", Value::Null),
+        ("parent_id", Value::Null),
+        ("root_id", json!(id)),
+        ("status_reason", Value::Null),
+        (
+            "options",
+            json!({"max_steps": 3, "timeout_seconds": 60, "priority": -5,
+                           "temperature": 0.5, "max_output_tokens": 9}),
+        ),
         ("input", json!({"goal": "what is it", "instructions": "be short", "output_schema": null})),
     ] {
         assert_eq!(done[field], value, "{field}");
@@ -71,7 +84,10 @@ async fn steps_events_usage_and_transcript_tell_one_story() {
     assert_eq!(one, events[2]);
 
     let usage = service.get(&format!("/runs/{id}/usage")).await.json();
-    assert_eq!((&usage["total"]["total"], usage["steps"].as_array().unwrap().len()), (&json!(30), 2));
+    assert_eq!(
+        (&usage["total"]["total"], usage["steps"].as_array().unwrap().len()),
+        (&json!(30), 2)
+    );
     let transcript = service.get(&format!("/runs/{id}/transcript")).await.json();
     let roles: Vec<&str> = transcript["messages"]
         .as_array()
@@ -100,7 +116,10 @@ async fn event_pages_filter_turn_around_and_join_up() {
         seen.extend(numbers(answer.json()));
         match next {
             Some(cursor) => {
-                assert_eq!(link, format!("</runs/{id}/events?limit=2&cursor={cursor}>; rel=\"next\""));
+                assert_eq!(
+                    link,
+                    format!("</runs/{id}/events?limit=2&cursor={cursor}>; rel=\"next\"")
+                );
                 uri = format!("/runs/{id}/events?limit=2&cursor={cursor}");
             }
             None => break assert_eq!(link, ""),
@@ -122,7 +141,8 @@ async fn lists_filter_and_their_pages_join_up_without_gap_or_repeat() {
     let project = project["id"].as_str().unwrap();
     let mut all = Vec::new();
     for n in 0..7 {
-        let mut body = json!({"goal": format!("goal {n}"), "tags": [if n % 2 == 0 { "even" } else { "odd" }]});
+        let mut body =
+            json!({"goal": format!("goal {n}"), "tags": [if n % 2 == 0 { "even" } else { "odd" }]});
         if n == 3 {
             body["project_id"] = json!(project);
             body["name"] = json!("The Needle");
@@ -131,7 +151,12 @@ async fn lists_filter_and_their_pages_join_up_without_gap_or_repeat() {
     }
     service.post(&format!("/runs/{}/cancel", all[6]), &json!({})).await;
     let ids = |answer: &Value| -> Vec<String> {
-        answer["items"].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_owned()).collect()
+        answer["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["id"].as_str().unwrap().to_owned())
+            .collect()
     };
     let mut seen = Vec::new();
     let mut uri = "/runs?limit=3".to_owned();

@@ -56,19 +56,19 @@ async fn rest(socket: &mut TcpStream) -> String {
 
 /// Reads until `end` was seen.
 async fn read_until(socket: &mut TcpStream, end: &str) -> String {
-    let mut text = String::new();
+    let mut bytes: Vec<u8> = Vec::new();
     let mut buffer = vec![0; 64 * 1024];
-    let mut searched: usize = 0;
     // Searches what is new only: some streams are long.
-    while !text.is_char_boundary(searched) || !text[searched..].contains(end) {
-        searched = text.len().saturating_sub(end.len());
+    let mut searched = 0;
+    while !bytes[searched..].windows(end.len()).any(|window| window == end.as_bytes()) {
+        searched = bytes.len().saturating_sub(end.len());
         let read = tokio::time::timeout(PATIENCE, socket.read(&mut buffer)).await.expect("bytes");
         let read = read.unwrap();
-        let tail = &text[text.len().saturating_sub(300)..];
+        let tail = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(300)..]);
         assert!(read > 0, "the server closed after: {tail}");
-        text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        bytes.extend_from_slice(&buffer[..read]);
     }
-    text
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[tokio::test]
@@ -158,13 +158,17 @@ async fn an_address_gets_so_many_connections_and_no_more() {
     let mut third = server.connect().await;
     let refused = rest(&mut third).await;
     assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("overloaded"), "{refused}");
-    first.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    first
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
     rest(&mut first).await;
     // The place is free once the server has seen the end of its own side.
     let begun = Instant::now();
     loop {
         let mut again = server.connect().await;
-        let asked = again.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        let asked =
+            again.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
         if asked.is_ok() && rest(&mut again).await.starts_with("HTTP/1.1 200") {
             break;
         }
@@ -175,11 +179,9 @@ async fn an_address_gets_so_many_connections_and_no_more() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_its_stream_is_cut_and_others_are_not() {
-    let server = start(ApiOptions {
-        write_timeout: Duration::from_millis(300),
-        ..ApiOptions::default()
-    })
-    .await;
+    let server =
+        start(ApiOptions { write_timeout: Duration::from_millis(300), ..ApiOptions::default() })
+            .await;
     let id = server.service.create(&json!({"goal": "g"})).await;
     // More than the socket buffers of both sides hold.
     let text = "x".repeat(200_000);

@@ -25,7 +25,10 @@ async fn a_stream_tells_the_whole_run_and_ends() {
     assert_eq!(ids(&frames), (1..=last).collect::<Vec<_>>());
     let end = frames.last().unwrap();
     assert_eq!((end.id, end.event.as_str()), (None, "stream.end"));
-    assert_eq!((&end.data["status"], &end.data["last_event_id"]), (&json!("COMPLETED"), &json!(last)));
+    assert_eq!(
+        (&end.data["status"], &end.data["last_event_id"]),
+        (&json!("COMPLETED"), &json!(last))
+    );
     let page = service.get(&format!("/runs/{id}/events?limit=500")).await.json();
     for (frame, event) in frames.iter().zip(page["items"].as_array().unwrap()) {
         assert_eq!((frame.event.as_str(), &frame.data), (event["type"].as_str().unwrap(), event));
@@ -48,7 +51,10 @@ async fn deltas_come_without_id_while_the_model_speaks() {
         }
     };
     assert_eq!(delta.id, None);
-    assert_eq!(delta.data["payload"], json!({"kind": "text", "attempt": 1, "offset": 0, "text": "so far "}));
+    assert_eq!(
+        delta.data["payload"],
+        json!({"kind": "text", "attempt": 1, "offset": 0, "text": "so far "})
+    );
     assert_eq!((&delta.data["type"], &delta.data["run_id"]), (&json!("llm.delta"), &json!(id)));
     gate.open();
     assert_eq!(frames.all().await.last().unwrap().event, "stream.end");
