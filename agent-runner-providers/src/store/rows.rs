@@ -69,7 +69,7 @@ impl<'r> Fields<'r> {
         value.map(|value| fits(column, Timestamp::from_microsecond(value))).transpose()
     }
 
-    fn json<T: DeserializeOwned>(self, column: &str) -> Result<T, sqlx::Error> {
+    pub(super) fn json<T: DeserializeOwned>(self, column: &str) -> Result<T, sqlx::Error> {
         fits(column, serde_json::from_str(self.get(column)?))
     }
 

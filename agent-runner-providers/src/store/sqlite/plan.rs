@@ -33,6 +33,9 @@ struct Guard {
     cancel_requested: bool,
 }
 
+/// Its columns in `guards.sql`; SQLite has no booleans.
+type GuardColumns = (RunId, RunStatus, Option<WorkerId>, u64, u64, u64, u8, u8, Option<i64>);
+
 #[derive(Debug, Default)]
 struct Known<'a> {
     /// `None` for a run that does not exist.
@@ -87,36 +90,31 @@ pub(super) fn wanted(ops: &[Op]) -> Result<[String; 4], sqlx::Error> {
 }
 
 impl<'a> Plan<'a> {
-    /// Takes in a row of `guards.sql`.
+    /// Takes in the row of `guards.sql`.
     pub(super) fn learn(&mut self, row: &SqliteRow) -> Result<(), sqlx::Error> {
         let row = Fields(row);
-        let id = |column: &str| row.uuid(column).map(RunId::from_uuid);
-        match row.get("guard")? {
-            "run" => {
-                let guard = Guard {
-                    status: row.word("status", RunStatus::parse)?,
-                    finished_at: row.get("finished_at")?,
-                    owner: row.maybe_uuid("owner")?.map(WorkerId::from_uuid),
-                    epoch: row.count("epoch")?,
-                    control: row.count("control")?,
-                    next_seq: row.count("next_seq")?,
-                    pause_requested: row.get("pause_requested")?,
-                    cancel_requested: row.get("cancel_requested")?,
-                };
-                self.runs.entry(id("id")?).or_default().guard = Some(guard);
-            }
-            "step" => {
-                let key = StepKey::new(row.get::<&str>("key")?);
-                let status = row.word("status", StepStatus::parse)?;
-                self.runs.entry(id("run_id")?).or_default().steps.insert(key, status);
-            }
-            "signal" => {
-                self.runs.entry(id("run_id")?).or_default().signals.insert(row.get("id")?);
-            }
-            _ => {
-                let project = ProjectId::from_uuid(row.uuid("project_id")?);
-                self.keys.insert((project, row.get("idempotency_key")?), id("run_id")?);
-            }
+        for guard in row.json::<Vec<GuardColumns>>("runs")? {
+            let (id, status, owner, epoch, control, next_seq, pause, cancel, finished_at) = guard;
+            let guard = Guard {
+                status,
+                finished_at,
+                owner,
+                epoch,
+                control,
+                next_seq,
+                pause_requested: pause != 0,
+                cancel_requested: cancel != 0,
+            };
+            self.runs.entry(id).or_default().guard = Some(guard);
+        }
+        for (run, key, status) in row.json::<Vec<(RunId, StepKey, StepStatus)>>("steps")? {
+            self.runs.entry(run).or_default().steps.insert(key, status);
+        }
+        for (run, id) in row.json::<Vec<(RunId, String)>>("signals")? {
+            self.runs.entry(run).or_default().signals.insert(id);
+        }
+        for (project, key, run) in row.json::<Vec<(ProjectId, String, RunId)>>("keys")? {
+            self.keys.insert((project, key), run);
         }
         Ok(())
     }

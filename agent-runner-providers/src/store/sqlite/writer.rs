@@ -274,12 +274,9 @@ impl Writer {
         for wanted in plan::wanted(ops)? {
             query = query.bind(wanted);
         }
-        let rows = query.fetch_all(&mut self.conn).await?;
-        let Some((first, guards)) = rows.split_first() else {
-            return Err(sqlx::Error::RowNotFound);
-        };
-        self.compare(Fields(first).get("data_version")?);
-        guards.iter().try_for_each(|row| plan.learn(row))
+        let row = query.fetch_one(&mut self.conn).await?;
+        self.compare(Fields(&row).get("data_version")?);
+        plan.learn(&row)
     }
 
     async fn insert(&mut self, sql: &'static str, rows: [String; 7]) -> Result<(), sqlx::Error> {
