@@ -27,7 +27,7 @@ use super::{
 use crate::{
     id::RunId,
     run::Run,
-    store::{Batch, Change, Expect, Ready, StoreErrorKind, Worker},
+    store::{Batch, Change, Control, Expect, Ready, StoreErrorKind, Worker},
     time,
 };
 
@@ -329,10 +329,11 @@ pub(super) async fn give_back(inner: &Inner, id: RunId, epoch: u64) {
     }
 }
 
-/// Passes hints of the store on to watchers, and finds runs whose control state another process
-/// changed.
+/// Passes hints of the store on to watchers, and finds runs of this worker that need it: those
+/// whose control state another process changed, and those that nothing drives.
 async fn dispatch(inner: Arc<Inner>) {
     let mut changes = inner.store.changes();
+    let mut undriven = Undriven::default();
     loop {
         let look = inner.clock.sleep(Duration::from_secs(1));
         let change = tokio::select! {
@@ -340,21 +341,54 @@ async fn dispatch(inner: Arc<Inner>) {
             () = look => Change::Any,
         };
         inner.live.changed(change);
-        if change == Change::Any {
-            match inner.store.owned(inner.worker).await {
-                Ok(owned) => {
-                    for control in owned {
-                        let known = inner.active.known_control(control.run);
-                        if known.is_some_and(|known| known != control.control) {
-                            inner.active.poke(control.run);
-                        }
+        if change != Change::Any {
+            continue;
+        }
+        match inner.store.owned(inner.worker).await {
+            Ok(owned) => {
+                undriven.look(&inner, &owned).await;
+                for control in owned {
+                    let known = inner.active.known_control(control.run);
+                    if known.is_some_and(|known| known != control.control) {
+                        inner.active.poke(control.run);
                     }
                 }
-                Err(problem) => {
-                    warn!(error = %problem, "the store does not answer");
-                    inner.clock.sleep(Duration::from_millis(200)).await;
-                }
             }
+            Err(problem) => {
+                warn!(error = %problem, "the store does not answer");
+                inner.clock.sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+}
+
+/// Runs that the store says this worker has and that nothing here drives: the answer to a claim
+/// was lost, or the lease was in doubt for a moment. As long as the worker lives nobody else may
+/// take them, so it has to give them back itself.
+#[derive(Debug, Default)]
+struct Undriven(HashMap<RunId, Instant>);
+
+impl Undriven {
+    async fn look(&mut self, inner: &Inner, owned: &[Control]) {
+        let idle: Vec<RunId> = owned
+            .iter()
+            .map(|control| control.run)
+            .filter(|run| inner.active.known_control(*run).is_none())
+            .collect();
+        self.0.retain(|run, _| idle.contains(run));
+        for run in idle {
+            let since = *self.0.entry(run).or_insert_with(Instant::now);
+            // A claim that was just made gets the time to become a task.
+            if since.elapsed() < inner.options.lease_ttl.min(Duration::from_secs(1)) {
+                continue;
+            }
+            warn!(run.id = %run, "nothing drives this run of ours; it is given back");
+            if let Ok(row) = inner.store.run(run).await
+                && row.owner == Some(inner.worker)
+            {
+                give_back(inner, run, row.epoch).await;
+            }
+            self.0.remove(&run);
         }
     }
 }

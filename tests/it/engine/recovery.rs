@@ -195,3 +195,36 @@ async fn s24_a_write_whose_answer_was_lost_is_not_written_twice() {
         }
     }
 }
+
+on_every_store!(a_claim_whose_answer_was_lost_strands_no_run);
+async fn a_claim_whose_answer_was_lost_strands_no_run() {
+    let tool = LedgerTool::new("post", EffectPolicy::Idempotent);
+    let mut world = world(&tool);
+    let id = create(&world.engine().await, NewRun::new("x")).await;
+    let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&[WriteCall::Claim]));
+    faulty.fail_nth(1, Fault::AfterCommit);
+    world.replace_store(Arc::clone(&faulty) as Arc<dyn Store>);
+    let (engine, _handle) = world.start().await;
+    assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
+    assert!(faulty.calls() > 1);
+}
+
+on_every_store!(a_worker_that_doubts_its_lease_for_a_moment_strands_no_run);
+async fn a_worker_that_doubts_its_lease_for_a_moment_strands_no_run() {
+    let gate = Gate::new();
+    let held = Turn::Held("half".into(), gate.clone(), Box::new(Turn::text(" whole")));
+    let mut world = World::new([held]);
+    world.options.lease_ttl = Duration::from_millis(400);
+    let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&[WriteCall::Beat]));
+    world.replace_store(Arc::clone(&faulty) as Arc<dyn Store>);
+    let (engine, _handle) = world.start().await;
+    let id = create(&engine, NewRun::new("x")).await;
+    gate.wait_for_arrival().await;
+    // The next heartbeat gets through, but later than the worker may trust its lease.
+    let beat = faulty.pause_nth(faulty.calls() + 1, Fault::AfterCommit);
+    beat.reached().await;
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    beat.release();
+    gate.open();
+    assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
+}
