@@ -11,7 +11,12 @@ use crate::config::{SETTINGS, Setting, Shape, duration};
 
 /// Runs LLM agents that survive everything: link it, point it at a file, trust it.
 #[derive(Debug, Parser)]
-#[command(name = "agent-runner", version, arg_required_else_help = true)]
+#[command(
+    name = "agent-runner",
+    version,
+    arg_required_else_help = true,
+    after_help = "Every setting is a flag too (`agent-runner serve --help`), an environment variable and a key of agent-runner.toml."
+)]
 pub(crate) struct Cli {
     /// Read this file instead of ./agent-runner.toml.
     #[arg(long, global = true, value_name = "FILE")]
@@ -173,10 +178,14 @@ fn flag(setting: &Setting) -> Arg {
         .help(help)
         .help_heading("Settings")
         // Twenty flags in every `-h` would hide the command's own.
-        .hide_short_help(setting.key != "listen" && setting.key != "database_url")
+        .hide_short_help(true)
         .global(true);
     match setting.shape {
-        Shape::Switch => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        Shape::Switch => arg
+            .value_name("true|false")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
         Shape::Value | Shape::Secret => arg.value_name("VALUE"),
     }
 }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use agent_runner::{
     agent::ModelName,
     engine::{Engine, EngineOptions},
-    llm::LlmProvider,
+    llm::{ErrorKind, LlmProvider},
     providers::{OllamaProvider, OpenAiProvider, ScriptedProvider, SqliteOptions, SqliteStore},
     time::SystemClock,
     tool::Tool,
@@ -63,27 +63,33 @@ pub(crate) async fn engine(config: &Config, store: &Arc<SqliteStore>) -> anyhow:
 
 /// The providers that the configuration asks for: Ollama and scripts always, OpenAI when it is
 /// configured.
-pub(crate) fn providers(config: &Config) -> anyhow::Result<Vec<Arc<dyn LlmProvider>>> {
-    let host = config.ollama_host.as_deref().unwrap_or_default();
-    let ollama = OllamaProvider::new(host).with_context(|| config.given.place("ollama_host"))?;
+pub(crate) fn providers(config: &Config) -> Result<Vec<Arc<dyn LlmProvider>>, ConfigError> {
+    let wrong = |key: &'static str, what: &dyn std::fmt::Display| {
+        ConfigError::new(format!("{}: {what}", config.given.place(key)))
+    };
+    let ollama = OllamaProvider::new(config.ollama_host.as_deref().unwrap_or_default())
+        .map_err(|error| wrong("ollama_host", &error))?;
     let mut providers: Vec<Arc<dyn LlmProvider>> = vec![Arc::new(ollama)];
     if config.openai_base_url.is_some() || config.openai_api_key.is_some() {
         let base = config.openai_base_url.as_deref().unwrap_or(OPENAI);
-        let openai = OpenAiProvider::new(base, config.openai_api_key.clone())
-            .with_context(|| "OPENAI_BASE_URL, OPENAI_API_KEY")?;
+        let openai = OpenAiProvider::new(base, config.openai_api_key.clone()).map_err(|error| {
+            let key = error.kind() == ErrorKind::Auth;
+            wrong(if key { "openai_api_key" } else { "openai_base_url" }, &error)
+        })?;
         providers.push(Arc::new(openai));
     }
-    providers.push(Arc::new(scripted(config.scripts_dir.as_deref())?));
+    let scripted = scripted(config.scripts_dir.as_deref())
+        .map_err(|error| wrong("scripts_dir", &format_args!("{error:#}")))?;
+    providers.push(Arc::new(scripted));
     Ok(providers)
 }
 
 fn scripted(directory: Option<&Path>) -> anyhow::Result<ScriptedProvider> {
     let mut provider = ScriptedProvider::demo()?;
     let Some(directory) = directory else { return Ok(provider) };
-    let read = || format!("scripts_dir {}", directory.display());
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory).with_context(read)? {
-        let path = entry.with_context(read)?.path();
+    for entry in std::fs::read_dir(directory).with_context(|| directory.display().to_string())? {
+        let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
             files.push(path);
         }
@@ -91,7 +97,7 @@ fn scripted(directory: Option<&Path>) -> anyhow::Result<ScriptedProvider> {
     // The order decides which of two scripts of one name is refused.
     files.sort();
     for file in files {
-        let place = || format!("the script {}", file.display());
+        let place = || file.display().to_string();
         let size = std::fs::metadata(&file).with_context(place)?.len();
         anyhow::ensure!(size <= SCRIPT_BYTES_MAX, "{}: larger than 1 MiB", place());
         let yaml = std::fs::read_to_string(&file).with_context(place)?;

@@ -135,7 +135,7 @@ async fn database(config: &Config) -> Vec<Check> {
 async fn models(config: &Config) -> Vec<Check> {
     let providers = match assemble::providers(config) {
         Ok(providers) => providers,
-        Err(error) => return vec![Check::new(Verdict::Fail, "models", format!("{error:#}"))],
+        Err(error) => return vec![Check::new(Verdict::Fail, "models", error.to_string())],
     };
     let mut checks = Vec::new();
     for provider in &providers {

@@ -43,7 +43,7 @@ async fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            terminal.note(Tone::Bad, &format!("error: {error:#}"));
+            terminal.note(Tone::Bad, &format!("error: {}", said(&error)));
             let code = if error.is::<ConfigError>() { USAGE } else { 1 };
             ExitCode::from(code)
         }
@@ -76,10 +76,36 @@ async fn act(
     }
 }
 
+/// An error and its causes, each said once: some errors repeat their cause, others leave it out.
+fn said(error: &anyhow::Error) -> String {
+    let mut said = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if said.is_empty() {
+            said = cause;
+        } else if !said.contains(&cause) {
+            said = format!("{said}: {cause}");
+        }
+    }
+    said
+}
+
 /// Whether the reader of our output went away, as `head` does: the end, and no failure.
 fn closed_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_said_once() {
+        let full = io::Error::other("the disk is full");
+        let error =
+            anyhow::Error::new(full).context("cannot write: the disk is full").context("no");
+        assert_eq!(said(&error), "no: cannot write: the disk is full");
+    }
 }

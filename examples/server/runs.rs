@@ -107,7 +107,7 @@ async fn list(engine: &Engine, args: ListArgs, terminal: Terminal) -> anyhow::Re
         .collect();
     terminal.table(["ID", "STATUS", "PHASE", "MODEL", "AGE", "GOAL"], &rows)?;
     if runs.is_empty() {
-        terminal.note(Tone::Quiet, "no runs yet; start one with: agent-runner run \"<goal>\"");
+        terminal.note(Tone::Quiet, "no runs; start one with: agent-runner run \"<goal>\"");
     }
     Ok(())
 }

@@ -214,6 +214,12 @@ fn a_model_or_tool_that_does_not_exist_is_wrong_usage_and_makes_no_run() {
         "{}",
         stderr(&broken)
     );
+    let scripts = place.run(&["serve", "--scripts-dir", "nowhere"]);
+    assert_eq!(scripts.status.code(), Some(2), "{}", stderr(&scripts));
+    assert!(stderr(&scripts).contains("--scripts-dir: nowhere: "), "{}", stderr(&scripts));
+    let url = place.command(&["serve"]).env("OPENAI_BASE_URL", "host:1").output().unwrap();
+    assert_eq!(url.status.code(), Some(2), "{}", stderr(&url));
+    assert!(stderr(&url).contains("OPENAI_BASE_URL (environment): "), "{}", stderr(&url));
     assert_eq!(place.json(&["runs", "list", "--json"]), json!({"items": []}));
 }
 
@@ -422,7 +428,7 @@ fn project_file(name: &str) -> String {
 fn the_readme_shows_the_quickstart_as_it_is_and_the_curl_as_it_is_printed() {
     let readme = project_file("README.md");
     let quickstart = project_file("examples/quickstart.rs");
-    let code = &quickstart[quickstart.find("use std").unwrap()..];
+    let (_head, code) = quickstart.split_once("\n\nuse ").unwrap();
     assert!(readme.contains(code), "README.md does not show examples/quickstart.rs");
     let place = Place::new();
     let server = place.serve(&[]);
