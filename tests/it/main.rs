@@ -13,6 +13,7 @@
 
 mod cli;
 mod crash;
+mod documents;
 mod engine;
 mod service;
 mod support;
