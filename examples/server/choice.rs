@@ -90,14 +90,90 @@ fn first(models: &[ModelInfo]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use agent_runner::llm::Capabilities;
+    use agent_runner::llm::{
+        BoxStream, Capabilities, ErrorKind, LlmEvent, LlmRequest, ProviderError,
+    };
+    use async_trait::async_trait;
 
     use super::*;
+    use crate::config::Inputs;
+
+    /// A server that has these models, or is not there.
+    #[derive(Debug)]
+    struct Server {
+        id: &'static str,
+        models: Option<Vec<ModelInfo>>,
+    }
+
+    #[async_trait]
+    impl LlmProvider for Server {
+        fn id(&self) -> &str {
+            self.id
+        }
+
+        fn capabilities(&self, _model: &str) -> Capabilities {
+            Capabilities::default()
+        }
+
+        async fn models(&self, _cx: &CallCx) -> Result<Vec<ModelInfo>, ProviderError> {
+            self.models
+                .clone()
+                .ok_or_else(|| ProviderError::new(ErrorKind::Network, self.id, "nobody is there"))
+        }
+
+        async fn stream(
+            &self,
+            _request: &LlmRequest,
+            _cx: &CallCx,
+        ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
+            Err(ProviderError::new(ErrorKind::Network, self.id, "nobody is asked here"))
+        }
+    }
 
     fn model(id: &str, tools: bool) -> ModelInfo {
-        ModelInfo {
-            id: id.to_owned(),
-            capabilities: Capabilities { tools, ..Capabilities::default() },
+        let capabilities = Capabilities { tools, ..Capabilities::default() };
+        ModelInfo { id: id.to_owned(), capabilities }
+    }
+
+    async fn chosen(
+        configured: &str,
+        ollama: Option<&[&str]>,
+        openai: Option<&[&str]>,
+    ) -> Result<Choice, String> {
+        let flags = [("default_model", configured.to_owned())].into();
+        let config = Config::load(&Inputs { flags, ..Inputs::default() }).unwrap();
+        let server = |id, models: Option<&[&str]>| -> Arc<dyn LlmProvider> {
+            let models = models.map(|ids| ids.iter().map(|id| model(id, true)).collect());
+            Arc::new(Server { id, models })
+        };
+        let providers = [server("ollama", ollama), server("openai", openai)];
+        default_model(&config, &providers).await.map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn the_configured_model_wins_and_its_provider_must_exist() {
+        let choice = chosen("ollama/mine", Some(&["qwen3"]), None).await.unwrap();
+        assert_eq!((choice.model.to_string().as_str(), choice.notice), ("ollama/mine", None));
+        let error = chosen("antropic/x", None, None).await.unwrap_err();
+        assert!(error.contains("--default-model: "), "{error}");
+        assert!(error.contains("no provider `antropic`; there are ollama, openai"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn ollama_goes_before_openai_before_the_script_that_is_announced() {
+        let cases = [
+            (Some(&["qwen3"][..]), Some(&["gpt"][..]), "ollama/qwen3", false),
+            (None, Some(&["gpt"][..]), "openai/gpt", false),
+            (Some(&[][..]), Some(&["gpt"][..]), "openai/gpt", false),
+            (Some(&["nomic-embed-text"][..]), None, "scripted/demo", true),
+            (None, None, "scripted/demo", true),
+        ];
+        for (ollama, openai, want, announced) in cases {
+            let choice = chosen("", ollama, openai).await.unwrap();
+            assert_eq!(
+                (choice.model.to_string().as_str(), choice.notice.is_some()),
+                (want, announced)
+            );
         }
     }
 

@@ -1,6 +1,9 @@
 //! `agent-runner serve`: the REST service and a worker.
 
-use std::process::ExitCode;
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::ExitCode,
+};
 
 use agent_runner::{
     Engine,
@@ -36,7 +39,7 @@ pub(crate) async fn serve(config: &Config, terminal: Terminal) -> anyhow::Result
         Some(notice) => warn!("{notice}"),
         None => info!(model = %engine.default_model(), "runs that name no model use this one"),
     }
-    terminal.text(&welcome(&address.to_string()))?;
+    terminal.text(&welcome(reachable(address)))?;
     work(config, &engine, listener, signals).await?;
     store.close().await?;
     Ok(ExitCode::SUCCESS)
@@ -56,7 +59,17 @@ pub(crate) fn check_address(config: &Config) -> Result<(), ConfigError> {
     )))
 }
 
-fn welcome(address: &str) -> String {
+/// The address by which this machine reaches the service.
+const fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn welcome(address: SocketAddr) -> String {
     format!(
         "agent-runner {} listens on http://{address}\n\n  \
          Start a run and watch it:\n  \
@@ -96,13 +109,34 @@ async fn work(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Inputs;
 
     #[test]
     fn what_is_printed_starts_a_run() {
-        let text = welcome("127.0.0.1:8000");
-        assert!(text.starts_with("agent-runner "), "{text}");
+        let text = welcome(reachable("[::]:8000".parse().unwrap()));
+        assert!(
+            text.starts_with("agent-runner ") && text.contains("http://[::1]:8000\n"),
+            "{text}"
+        );
         let curls: Vec<&str> = text.lines().filter(|line| line.contains("curl ")).collect();
         let [curl] = curls.as_slice() else { panic!("one line, not {curls:?}") };
         assert!(curl.ends_with("-d '{\"goal\":\"Say hello and tell me the time\"}'"), "{curl}");
+    }
+
+    #[test]
+    fn an_address_that_others_reach_is_refused_unless_it_is_wanted() {
+        let checked = |listen: &str, insecure: &str| {
+            let flags = [("listen", listen.to_owned()), ("insecure_bind", insecure.to_owned())];
+            let inputs = Inputs { flags: flags.into(), ..Inputs::default() };
+            check_address(&Config::load(&inputs).unwrap()).map_err(|error| error.to_string())
+        };
+        for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"] {
+            assert_eq!(checked(listen, "false"), Ok(()), "{listen}");
+        }
+        for listen in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1"] {
+            let error = checked(listen, "false").unwrap_err();
+            assert!(error.contains("--listen = ") && error.contains("--insecure-bind"), "{error}");
+            assert_eq!(checked(listen, "true"), Ok(()), "{listen}");
+        }
     }
 }
