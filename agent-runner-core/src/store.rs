@@ -61,7 +61,8 @@ pub struct Created {
 /// 3. Events are never changed, and deleted only by [`Store::delete`] with their whole run.
 /// 4. A batch is written whole or not at all: events, run, steps, signals, blobs, readiness.
 /// 5. A batch whose [`Expect`] does not hold is refused: `Fenced` for an owner that is none any
-///    more or a run that ended, `ControlChanged` when the control number moved, `NotFound`.
+///    more (a run that ended has none), `ControlChanged` when the control number moved or the run
+///    ended, `NotFound`.
 /// 6. A run's status rank, `next_seq`, `epoch` and `control` never decrease; a terminal status
 ///    never changes; a step's status rank never decreases and a SUCCEEDED step never changes.
 ///    The store refuses such a batch as `Corrupt` even when core asks for it.
