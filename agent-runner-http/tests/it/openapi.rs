@@ -1,6 +1,9 @@
 //! The description of the service is the one that clients were given.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use agent_runner_http::Api;
 use serde_json::Value;
@@ -101,5 +104,45 @@ async fn every_problem_that_exists_is_described() {
         "quota",
     ] {
         assert!(page.contains(&format!("id=\"problem-{code}\"")), "{code}");
+    }
+}
+
+/// Method and path of every request in the API collection.
+fn collected(directory: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collected(&path, found);
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let url = text.lines().find_map(|line| line.trim().strip_prefix("url: {{baseUrl}}"));
+        let Some(url) = url else { continue };
+        let method = text
+            .lines()
+            .find_map(|line| line.strip_suffix(" {").filter(|m| METHODS.contains(m)))
+            .unwrap_or_else(|| panic!("{path:?} has an address and no method"));
+        found.push((method.to_owned(), url.split('?').next().unwrap_or_default().to_owned()));
+    }
+}
+
+const METHODS: [&str; 4] = ["get", "post", "patch", "delete"];
+
+#[test]
+fn the_api_collection_asks_every_route() {
+    let mut requests = Vec::new();
+    collected(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../bruno")), &mut requests);
+    let api: Value = serde_json::from_str(&Api::openapi_json()).unwrap();
+    for (path, item) in api["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let asked = requests.iter().any(|(verb, url)| {
+                let (route, url): (Vec<&str>, Vec<&str>) =
+                    (path.split('/').collect(), url.split('/').collect());
+                verb == method
+                    && route.len() == url.len()
+                    && route.iter().zip(&url).all(|(want, is)| want.starts_with('{') || want == is)
+            });
+            assert!(asked, "bruno/ has no request for {method} {path}");
+        }
     }
 }
