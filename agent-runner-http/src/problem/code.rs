@@ -93,4 +93,15 @@ mod tests {
         assert_eq!(spellings.len(), Code::ALL.len());
         assert!(Code::ALL.iter().all(|code| code.status().as_u16() >= 400));
     }
+
+    #[test]
+    fn every_code_is_described_where_its_type_leads_to() {
+        let page = include_str!("../../ui/docs.html");
+        let manual = include_str!("../../../docs/HTTP_API.md");
+        for code in Code::ALL {
+            let (name, status) = (code.as_str(), code.status().as_u16());
+            assert!(page.contains(&format!("id=\"problem-{name}\">{name} · {status}<")), "{name}");
+            assert!(manual.contains(&format!("| {status} | `{name}` |")), "{name}");
+        }
+    }
 }

@@ -78,35 +78,6 @@ fn every_reference_has_its_target_and_every_operation_its_words() {
     assert_eq!(ids.len(), all, "operation ids are unique");
 }
 
-#[tokio::test]
-async fn every_problem_that_exists_is_described() {
-    let page = idle().get("/docs").await.text;
-    for code in [
-        "bad_request",
-        "not_found",
-        "method_not_allowed",
-        "not_acceptable",
-        "timeout",
-        "conflict",
-        "invalid_transition",
-        "idempotency_in_flight",
-        "etag_mismatch",
-        "too_large",
-        "uri_too_long",
-        "unsupported_media_type",
-        "validation",
-        "idempotency_mismatch",
-        "headers_too_large",
-        "internal",
-        "provider_error",
-        "overloaded",
-        "store_unavailable",
-        "quota",
-    ] {
-        assert!(page.contains(&format!("id=\"problem-{code}\"")), "{code}");
-    }
-}
-
 /// Method and path of every request in the API collection.
 fn collected(directory: &Path, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(directory).unwrap() {
