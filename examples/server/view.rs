@@ -171,7 +171,7 @@ mod tests {
             step: StepKey::new("turn.1.tool.1"),
             call_id: "c".to_owned(),
             tool: "files.write".to_owned(),
-            arguments: serde_json::json!({"path": "a\u{1b}[2J", "content": "x".repeat(500)}),
+            arguments: serde_json::json!({"path": "a\u{1b}[2J", "text": "x".repeat(500)}),
             attempt: 1,
         };
         let (_, text) = line(&started).unwrap();

@@ -119,8 +119,8 @@ pub struct WriteArgs {
     /// The file, relative to the project's directory, such as `notes/plan.md`. Directories are
     /// made as needed.
     path: String,
-    /// The whole new content.
-    content: String,
+    /// The whole new text of the file.
+    text: String,
 }
 
 /// What `files.write` did.
@@ -152,7 +152,7 @@ impl TypedTool for FilesWrite {
         let written = self
             .workspace
             .run(cx.project_id, &cx.cancel, move |project, stop| {
-                project.write(&path, args.content.as_bytes(), stop)
+                project.write(&path, args.text.as_bytes(), stop)
             })
             .await?;
         Ok(WriteOutput {

@@ -45,8 +45,8 @@ pub fn build_request(conversation: &[Message], rules: &RequestRules<'_>) -> LlmR
     let mut request = LlmRequest::new(agent.model.model(), Vec::new());
     let mut messages = if constrained {
         push_paragraph(&mut system, &constrained::instructions(rules.tools));
-        request.output_schema =
-            Some(constrained::schema(rules.tools, agent.output_schema.as_ref()));
+        let choices = if constrained::goes_in_circles(conversation) { &[] } else { rules.tools };
+        request.output_schema = Some(constrained::schema(choices, agent.output_schema.as_ref()));
         constrained::render(conversation)
     } else {
         request.tools = rules.tools.to_vec();

@@ -153,11 +153,11 @@ fn a_reply_that_fits_the_constrained_schema_is_always_understood() {
         has_tools: true,
     };
     let cases = [
-        (json!({"tool": "files.write", "arguments": {"path": "x"}}), true),
+        (json!({"tool": "files.write", "tool_input": {"path": "x"}}), true),
         (json!({"answer": "done"}), true),
-        (json!({"tool": "other", "arguments": {}}), false),
+        (json!({"tool": "other", "tool_input": {}}), false),
         (json!({"answer": 5}), false),
-        (json!({"tool": "files.write", "arguments": {}, "answer": "both"}), false),
+        (json!({"tool": "files.write", "tool_input": {}, "answer": "both"}), false),
     ];
     for (reply, fits) in cases {
         assert_eq!(schema.check(&reply).is_ok(), fits, "{reply}");
@@ -189,6 +189,37 @@ fn the_request_offers_tools_as_the_mode_says() {
     assert_eq!(RequestRules::resolve(ToolMode::Auto, &with_tools), ToolMode::Native);
     let without = Capabilities::default();
     assert_eq!(RequestRules::resolve(ToolMode::Auto, &without), ToolMode::Constrained);
+}
+
+#[test]
+fn a_model_that_repeats_a_call_without_news_is_left_only_the_answer() {
+    let spec = spec(5);
+    let tools = tools();
+    let rules = RequestRules {
+        spec: &spec,
+        tools: &tools,
+        mode: ToolMode::Constrained,
+        capabilities: Capabilities::default(),
+    };
+    let called = |text: &str| Message::text(Role::Assistant, text);
+    let told = |text: &str| Message {
+        role: Role::Tool,
+        parts: vec![Part::ToolResult {
+            call_id: "c".into(),
+            name: "files.write".into(),
+            text: text.into(),
+            is_error: false,
+        }],
+    };
+    let choices = |second: &str, result: &str| {
+        let goal = Message::text(Role::User, "goal");
+        let conversation = [goal, called("a"), told("done"), called(second), told(result)];
+        let request = build_request(&conversation, &rules);
+        request.output_schema.unwrap()["anyOf"].as_array().unwrap().len()
+    };
+    assert_eq!(choices("a", "done"), 1);
+    assert_eq!(choices("b", "done"), 2, "another call");
+    assert_eq!(choices("a", "news"), 2, "another result");
 }
 
 #[test]

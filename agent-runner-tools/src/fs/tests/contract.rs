@@ -92,10 +92,10 @@ harness!(Read, FilesRead::new, json!({"path": "there.txt"}), {
     refused.push(json!({"path": "there.txt", "offset_line": 99}));
     refused
 });
-harness!(Write, FilesWrite::new, json!({"path": "new/f.txt", "content": "text"}), {
-    let mut refused = escapes(&json!({"content": "text"}));
-    refused.extend([json!({"path": "f"}), json!({"path": "dir", "content": ""})]);
-    refused.push(json!({"path": "large", "content": "x".repeat(8 * 1024 * 1024 + 1)}));
+harness!(Write, FilesWrite::new, json!({"path": "new/f.txt", "text": "text"}), {
+    let mut refused = escapes(&json!({"text": "text"}));
+    refused.extend([json!({"path": "f"}), json!({"path": "dir", "text": ""})]);
+    refused.push(json!({"path": "large", "text": "x".repeat(8 * 1024 * 1024 + 1)}));
     refused
 });
 harness!(List, FilesList::new, json!({"path": ".", "recursive": true, "limit": 10}), {
