@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What the page may do: only what this server gives it, and no inline script.
-const PAGE_POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; \
+const PAGE_POLICY: &str = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; \
                            frame-ancestors 'none'; object-src 'none'";
 
 static OPENAPI: LazyLock<String> = LazyLock::new(crate::openapi::document);
