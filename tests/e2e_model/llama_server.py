@@ -1,6 +1,6 @@
 """Serves one GGUF model with llama.cpp's OpenAI-compatible server until it is told to stop.
 
-Run by `run.py` with the Python of the private environment, because only that one has `xllamacpp`.
+Run by `run` with the Python of the private environment, because only that one has `xllamacpp`.
 The server lives inside this process; SIGTERM or the end of standard input (the parent died) ends it.
 Prints one line of JSON, `{"address": "http://..."}`, when the model is loaded.
 """
