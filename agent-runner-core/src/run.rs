@@ -257,6 +257,9 @@ pub struct RunSpec {
     /// Said to people about how the run was set up, for example that a script stands in for a model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
+    /// Not before this moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<Timestamp>,
 }
 
 /// A run as the store keeps it: the projection of its journal plus what the queue needs.
@@ -322,6 +325,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// When a run that nobody has may start, looked at `now`.
+    #[must_use]
+    pub fn may_start_at(&self, now: Timestamp) -> Timestamp {
+        self.spec.start_at.map_or(now, |at| at.max(now))
+    }
+
     /// What a person sees besides the status.
     #[must_use]
     pub fn phase(&self) -> RunPhase {

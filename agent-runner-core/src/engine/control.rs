@@ -461,7 +461,7 @@ impl Inner {
                 batch.patch.recoveries = Some(0);
                 batch.ready = Ready::At(now);
             }
-            None => batch.ready = Ready::At(now),
+            None => batch.ready = Ready::At(run.may_start_at(now)),
         }
     }
 

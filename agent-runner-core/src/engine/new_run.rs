@@ -87,8 +87,7 @@ impl Engine {
         let spec = self.spec(&new)?;
         let hash = new.request_hash.clone();
         let run = self.row(new, project_id, spec.clone());
-        let ready_at = run.1;
-        let run = run.0;
+        let ready_at = run.may_start_at(run.created_at);
         let queued = EventBody::RunQueued { spec }.into_new(run.created_at);
         let created = self.inner.store.create(run, vec![queued], Ready::At(ready_at)).await?;
         if created.existing && created.run.request_hash != hash {
@@ -100,11 +99,11 @@ impl Engine {
         Ok(created)
     }
 
-    fn row(&self, new: NewRun, project_id: ProjectId, spec: RunSpec) -> (Run, Timestamp) {
+    fn row(&self, new: NewRun, project_id: ProjectId, spec: RunSpec) -> Run {
         let now = self.inner.clock.now();
         let id = RunId::from_uuid(self.inner.ids.next());
         let deadline_at = new.timeout.map(|timeout| time::later(now, timeout));
-        let run = Run {
+        Run {
             id,
             project_id,
             name: new.name,
@@ -133,8 +132,7 @@ impl Engine {
             epoch: 0,
             control: 0,
             recoveries: 0,
-        };
-        (run, new.start_at.map_or(now, |at| at.max(now)))
+        }
     }
 
     fn spec(&self, new: &NewRun) -> Result<RunSpec, EngineError> {
@@ -165,7 +163,7 @@ impl Engine {
             max_steps: new.max_steps.unwrap_or(limits::MAX_STEPS_DEFAULT),
             timeout: new.timeout,
         };
-        Ok(RunSpec { goal, agent, notices })
+        Ok(RunSpec { goal, agent, notices, start_at: new.start_at })
     }
 
     fn model(

@@ -84,6 +84,7 @@ pub(super) fn new_run() -> Run {
             goal: "count to three".to_owned(),
             agent: AgentSpec::new(ModelName::new("scripted", "demo")),
             notices: Vec::new(),
+            start_at: None,
         },
         status: RunStatus::Queued,
         park: None,

@@ -141,6 +141,20 @@ async fn a_queued_run_can_be_paused_and_resumed() {
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
 }
 
+on_every_store!(a_run_with_a_start_keeps_it_through_a_pause);
+async fn a_run_with_a_start_keeps_it_through_a_pause() {
+    let world = World::new([Turn::text("x")]);
+    let (engine, _handle) = world.start().await;
+    let start_at = Some(engine.clock().now() + jiff::SignedDuration::from_hours(1));
+    let later = create(&engine, NewRun { start_at, ..NewRun::new("x") }).await;
+    engine.pause(later).await.unwrap();
+    engine.resume(later).await.unwrap();
+    let now = create(&engine, NewRun::new("x")).await;
+    ended(&engine, now).await;
+    assert_eq!(engine.run(later).await.unwrap().status, RunStatus::Queued);
+    assert_eq!(world.model.requests().len(), 1);
+}
+
 on_every_store!(s9_a_storm_of_pauses_and_resumes_ends_in_the_last_requested_state);
 async fn s9_a_storm_of_pauses_and_resumes_ends_in_the_last_requested_state() {
     let gate = Gate::new();

@@ -16,7 +16,7 @@ use crate::{
 fn spec(max_steps: u32) -> RunSpec {
     let mut agent = AgentSpec::new(ModelName::new("test", "model"));
     agent.max_steps = max_steps;
-    RunSpec { goal: "goal".into(), agent, notices: Vec::new() }
+    RunSpec { goal: "goal".into(), agent, notices: Vec::new(), start_at: None }
 }
 
 fn started(step: &str, upto: u64) -> EventBody {

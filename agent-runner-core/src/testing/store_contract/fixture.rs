@@ -203,6 +203,7 @@ pub(in crate::testing) fn new_run(id: RunId, project: ProjectId, now: Timestamp)
             goal: "count to three".to_owned(),
             agent: AgentSpec::new(ModelName::new("scripted", "demo")),
             notices: Vec::new(),
+            start_at: None,
         },
         status: RunStatus::Queued,
         park: None,

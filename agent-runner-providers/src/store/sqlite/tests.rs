@@ -24,6 +24,7 @@ fn run() -> Run {
             goal: "fill the disk".to_owned(),
             agent: AgentSpec::new(ModelName::new("scripted", "demo")),
             notices: Vec::new(),
+            start_at: None,
         },
         status: RunStatus::Queued,
         park: None,
