@@ -1,10 +1,12 @@
 //! The engine: the only place with I/O, time and tasks. It claims runs, performs what their
 //! machines ask for, journals intent and result, and tells watchers.
 
+mod active;
 mod builder;
 mod control;
 mod driver;
 mod error;
+mod inbox;
 mod journal;
 mod lease;
 mod live;
@@ -18,8 +20,8 @@ use std::sync::Arc;
 
 pub use self::{
     builder::{BuildError, EngineBuilder, EngineOptions},
-    control::NewMessage,
     error::{EngineError, EngineErrorKind, FieldError},
+    inbox::NewMessage,
     live::{Frame, LiveFrame, LiveKind, WatchOptions},
     new_run::NewRun,
     project::{NewProject, ProjectPatch, VersionedProject},
@@ -49,7 +51,7 @@ struct Inner {
     options: EngineOptions,
     worker: WorkerId,
     live: live::Hub,
-    active: worker::ActiveRuns,
+    active: active::ActiveRuns,
 }
 
 impl Engine {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Engine, Inner, live::Hub, wait::WaitTool, worker::ActiveRuns};
+use super::{Engine, Inner, active::ActiveRuns, live::Hub, wait::WaitTool};
 use crate::{
     agent::ModelName,
     id::{IdSource, SystemIds, WorkerId},

@@ -24,7 +24,12 @@ use self::{
     model::Progress,
     outcome::Outcome,
 };
-use super::{EngineError, Inner, journal, live::Topic, worker::Signalled};
+use super::{
+    EngineError, Inner,
+    active::{Signalled, give_back},
+    journal,
+    live::Topic,
+};
 use crate::{
     directive::DirectiveMode,
     event::{EventBody, LlmPhase},
@@ -152,7 +157,7 @@ impl Driver {
                 Some(Err(Stop::Fenced)) => info!("the run belongs to another worker now"),
                 Some(Err(Stop::Broken(problem))) => {
                     error!(error = %problem, source = ?std::error::Error::source(&problem), "the run cannot go on here");
-                    super::worker::give_back(&self.inner, self.run.id, self.run.epoch).await;
+                    give_back(&self.inner, self.run.id, self.run.epoch).await;
                 }
                 None => tokio::select! {
                     () = self.hand_over() => {}

@@ -3,112 +3,31 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use futures::StreamExt as _;
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
     Engine, Inner,
+    active::{DRAINING, WORKING, give_back},
     driver::Driver,
     lease::{self, Trust},
 };
 use crate::{
     id::RunId,
     run::Run,
-    store::{Batch, Change, Control, Expect, Ready, StoreErrorKind, Worker},
-    time,
+    store::{Change, Control, Worker},
 };
 
 /// Most runs claimed in one transaction (a claim of 20 costs little more than one of 1).
 const CLAIM_MAX: usize = 20;
 /// Most runs that one sweep mends.
 const SWEEP_MAX: usize = 50;
-
-/// What others may tell a run's driver.
-#[derive(Debug, Default)]
-pub(super) struct Signalled {
-    /// Somebody changed the run: look. The flag says so even while nobody waits for the notice.
-    poked: Notify,
-    changed: AtomicBool,
-    /// The control number that the driver knows.
-    pub(super) control: AtomicU64,
-}
-
-impl Signalled {
-    fn poke(&self) {
-        self.changed.store(true, Ordering::Release);
-        self.poked.notify_one();
-    }
-
-    /// Whether somebody changed the run since this was last asked.
-    pub(super) fn take_changed(&self) -> bool {
-        self.changed.swap(false, Ordering::AcqRel)
-    }
-
-    /// Waits until somebody changes the run.
-    pub(super) async fn poked(&self) {
-        self.poked.notified().await;
-    }
-}
-
-/// Idle, working, draining.
-#[derive(Debug, Default)]
-pub(super) struct ActiveRuns {
-    runs: Mutex<HashMap<RunId, Arc<Signalled>>>,
-    phase: AtomicU8,
-}
-
-const WORKING: u8 = 1;
-const DRAINING: u8 = 2;
-
-impl ActiveRuns {
-    pub(super) fn is_working(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == WORKING
-    }
-
-    pub(super) fn is_draining(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == DRAINING
-    }
-
-    /// Tells the driver of a run, if it is in this process, that something changed.
-    pub(super) fn poke(&self, run: RunId) {
-        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(signalled) = runs.get(&run) {
-            signalled.poke();
-        }
-    }
-
-    fn poke_all(&self) {
-        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.values().for_each(|signalled| signalled.poke());
-    }
-
-    fn enter(&self, run: RunId) -> Arc<Signalled> {
-        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(runs.entry(run).or_default())
-    }
-
-    fn exit(&self, run: RunId) {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
-    }
-
-    fn known_control(&self, run: RunId) -> Option<u64> {
-        let runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.get(&run).map(|signalled| signalled.control.load(Ordering::Acquire))
-    }
-}
 
 /// A started engine. Dropping it stops the tasks at once, as a crash would; nothing is lost, but
 /// [`EngineHandle::shutdown`] is kinder to whoever takes over.
@@ -309,23 +228,6 @@ struct AbortOnDrop(tokio::task::AbortHandle);
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// Gives up a run whose driver panicked, counted like a lost worker, so that it cannot go on so
-/// for ever.
-pub(super) async fn give_back(inner: &Inner, id: RunId, epoch: u64) {
-    let Ok(run) = inner.store.run(id).await else { return };
-    let expect = Expect::Owner { worker: inner.worker, epoch, control: None };
-    let mut batch = Batch::new(id, expect);
-    batch.patch.release = true;
-    batch.patch.bump_control = true;
-    batch.patch.recoveries = Some(run.recoveries + 1);
-    batch.ready = Ready::At(time::later(inner.clock.now(), Duration::from_millis(200)));
-    if let Err(problem) = inner.store.append(batch).await
-        && problem.kind() != StoreErrorKind::Fenced
-    {
-        warn!(run.id = %id, error = %problem, "the run could not be given back; its lease ends by itself");
     }
 }
 
