@@ -126,8 +126,8 @@ async fn the_demo_uses_the_tools_it_is_offered_and_admits_that_it_is_a_script() 
 async fn the_demo_works_in_the_constrained_form() {
     let provider = ScriptedProvider::demo().unwrap();
     let schema = json!({"anyOf": [
-        {"type": "object", "properties": {"tool": {"const": "files.write"}, "tool_input": {}}},
-        {"type": "object", "properties": {"tool": {"const": "time.now"}, "tool_input": {}}},
+        {"type": "object", "properties": {"tool": {"const": "files.write"}, "with": {}}},
+        {"type": "object", "properties": {"tool": {"const": "time.now"}, "with": {}}},
         {"type": "object", "properties": {"answer": {"type": "string"}}},
     ]});
     let mut request = ask("demo", "Make tea", &[]);
@@ -141,8 +141,8 @@ async fn the_demo_works_in_the_constrained_form() {
         request.messages.push(Message::text(Role::User, "The result: it is noon."));
     }
     assert_eq!(said[0]["tool"], "files.write");
-    assert!(said[0]["tool_input"]["text"].as_str().unwrap().contains("Goal: Make tea"));
-    assert_eq!(said[1], json!({"tool": "time.now", "tool_input": {}}));
+    assert!(said[0]["with"]["text"].as_str().unwrap().contains("Goal: Make tea"));
+    assert_eq!(said[1], json!({"tool": "time.now", "with": {}}));
     let answer = said[2]["answer"].as_str().unwrap();
     assert!(answer.contains("script") && answer.contains("it is noon"), "{answer}");
 }

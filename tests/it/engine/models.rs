@@ -123,8 +123,8 @@ async fn a_model_without_tools_calls_them_through_a_constrained_reply() {
             ..Capabilities::default()
         };
         world.model = ScriptedModel::new([
-            Turn::text(r#"{"tool": "ledger", "tool_input": {"n": 3}}"#),
-            Turn::text(r#"{"tool": "ledger", "tool_input": {"n": "x"}}"#),
+            Turn::text(r#"{"tool": "ledger", "with": {"n": 3}}"#),
+            Turn::text(r#"{"tool": "ledger", "with": {"n": "x"}}"#),
             Turn::text("no json at all"),
             Turn::text(r#"{"answer": "written"}"#),
         ])

@@ -30,8 +30,8 @@ pub fn schema(tools: &[ToolSpec], answer: Option<&Value>) -> Value {
         .map(|tool| {
             json!({
                 "type": "object",
-                "properties": {"tool": {"const": tool.name}, "tool_input": tool.input_schema},
-                "required": ["tool", "tool_input"],
+                "properties": {"tool": {"const": tool.name}, "with": tool.input_schema},
+                "required": ["tool", "with"],
                 "additionalProperties": false,
             })
         })
@@ -46,18 +46,21 @@ pub fn schema(tools: &[ToolSpec], answer: Option<&Value>) -> Value {
     json!({"anyOf": choices})
 }
 
-/// What the model is told about its tools. The wording was tried on a model of 135 million
-/// parameters: with it, and with keys in this order, it calls before it answers.
+/// What the model is told about its tools. The wording here and in [`render`] was chosen by trying
+/// it on a model of 135 million parameters (`docs/REAL_MODEL.md`).
 #[must_use]
 pub fn instructions(tools: &[ToolSpec]) -> String {
     let mut text = String::from(
-        "Do the task with the tools. Reply with one JSON object. To use a tool: \
-         {\"tool\": NAME, \"tool_input\": {...}}. When the task is done: {\"answer\": TEXT}.\n\
-         Tools:\n",
+        "You complete tasks by calling tools. Reply with one JSON object.\n\n\
+         To call a tool: {\"tool\": ..., \"with\": ...}\n\
+         To finish: {\"answer\": ...}\n\nTools:\n",
     );
     for tool in tools {
+        let properties = tool.input_schema.get("properties").and_then(Value::as_object);
+        let names: Vec<&str> =
+            properties.into_iter().flat_map(|all| all.keys().map(String::as_str)).collect();
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "- {}: {}", tool.name, tool.description);
+        let _ = writeln!(text, "- {}({}): {}", tool.name, names.join(", "), tool.description);
     }
     text
 }
@@ -78,7 +81,7 @@ pub fn goes_in_circles(conversation: &[Message]) -> bool {
 /// Reads a reply that was constrained to [`schema`].
 pub(super) fn parse(text: &str, step: &StepKey) -> Result<Choice, String> {
     let expected =
-        "Reply with one JSON object: {\"tool\": NAME, \"tool_input\": {...}} or {\"answer\": ...}.";
+        "Reply with one JSON object: {\"tool\": NAME, \"with\": {...}} or {\"answer\": ...}.";
     let value: Value = serde_json::from_str(without_fence(text))
         .map_err(|error| format!("Your reply is not JSON ({error}). {expected}"))?;
     let Value::Object(mut object) = value else {
@@ -90,28 +93,48 @@ pub(super) fn parse(text: &str, step: &StepKey) -> Result<Choice, String> {
     let Some(Value::String(name)) = object.remove("tool") else {
         return Err(format!("Your reply has neither `tool` nor `answer`. {expected}"));
     };
-    let arguments = object.remove("tool_input").unwrap_or_else(|| json!({}));
+    let arguments = object.remove("with").unwrap_or_else(|| json!({}));
     Ok(Choice::Tool(ToolCall { id: format!("call-{step}"), name, arguments, provider_state: None }))
 }
 
-/// The conversation as such a model reads it: tool results are words of the user.
+/// The conversation as such a model reads it: the goal is a task, tool results are words of the
+/// user, and its own calls are compact JSON (small models repeat a call that stands there spread
+/// over lines).
 #[must_use]
 pub fn render(conversation: &[Message]) -> Vec<Message> {
     conversation
         .iter()
-        .map(|message| match message.role {
-            Role::Tool => Message::text(Role::User, results(message)),
-            Role::System | Role::User | Role::Assistant => message.clone(),
+        .enumerate()
+        .map(|(n, message)| match message.role {
+            Role::User if n == 0 => Message::text(
+                Role::User,
+                format!(
+                    "Task: {}\nReply with the first tool call, or with {{\"answer\": ...}} if no \
+                     tool is needed.",
+                    message.plain_text()
+                ),
+            ),
+            Role::Tool => Message::text(
+                Role::User,
+                format!("{}If the task is done, reply with {{\"answer\": ...}}.", results(message)),
+            ),
+            Role::Assistant => Message::text(Role::Assistant, compact(&message.plain_text())),
+            Role::System | Role::User => message.clone(),
         })
         .collect()
+}
+
+fn compact(text: &str) -> String {
+    serde_json::from_str::<Value>(without_fence(text))
+        .map_or_else(|_| text.to_owned(), |value| value.to_string())
 }
 
 fn results(message: &Message) -> String {
     let mut text = String::new();
     for part in &message.parts {
         if let Part::ToolResult { name, text: result, is_error, .. } = part {
-            let word = if *is_error { "failed" } else { "is done" };
-            let _ = writeln!(text, "The tool {name} {word}. It says:\n{result}");
+            let word = if *is_error { "Error" } else { "Result" };
+            let _ = writeln!(text, "{word} of {name}: {result}");
         }
     }
     text

@@ -153,11 +153,11 @@ fn a_reply_that_fits_the_constrained_schema_is_always_understood() {
         has_tools: true,
     };
     let cases = [
-        (json!({"tool": "files.write", "tool_input": {"path": "x"}}), true),
+        (json!({"tool": "files.write", "with": {"path": "x"}}), true),
         (json!({"answer": "done"}), true),
-        (json!({"tool": "other", "tool_input": {}}), false),
+        (json!({"tool": "other", "with": {}}), false),
         (json!({"answer": 5}), false),
-        (json!({"tool": "files.write", "tool_input": {}, "answer": "both"}), false),
+        (json!({"tool": "files.write", "with": {}, "answer": "both"}), false),
     ];
     for (reply, fits) in cases {
         assert_eq!(schema.check(&reply).is_ok(), fits, "{reply}");

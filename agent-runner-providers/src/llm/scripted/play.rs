@@ -126,7 +126,7 @@ pub(super) fn steps(
 /// The form in which a model without native tools calls one, or answers.
 fn constrained(call: Option<(String, Value)>, text: &str) -> String {
     match call {
-        Some((tool, arguments)) => json!({"tool": tool, "tool_input": arguments}),
+        Some((tool, arguments)) => json!({"tool": tool, "with": arguments}),
         // An agent with a schema for its answer wants the document, not a string of it.
         None => match serde_json::from_str(text) {
             Ok(answer @ (Value::Object(_) | Value::Array(_))) => json!({"answer": answer}),

@@ -209,8 +209,8 @@ mod tests {
     #[test]
     fn only_a_schema_for_tool_calls_or_answers_is_constrained() {
         let schema = json!({"anyOf": [
-            {"properties": {"tool": {"const": "a"}, "tool_input": {}}},
-            {"properties": {"tool": {"enum": ["b", "c"]}, "tool_input": {}}},
+            {"properties": {"tool": {"const": "a"}, "with": {}}},
+            {"properties": {"tool": {"enum": ["b", "c"]}, "with": {}}},
             {"properties": {"answer": {"type": "string"}}},
         ]});
         let mut tools = constrained_tools(&schema).unwrap();
