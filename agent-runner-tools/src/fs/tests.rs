@@ -109,7 +109,7 @@ async fn what_is_written_is_read_back_and_listed() {
     let written = world
         .call(
             FilesWrite::new(world.workspace.clone()),
-            json!({"path": "a/b/c.txt", "content": "hello"}),
+            json!({"path": "a/b/c.txt", "text": "hello"}),
         )
         .await
         .unwrap();
