@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use agent_runner_core::store::{PutRecord, RecordExpect, RecordStore as _};
+use agent_runner_providers::{SqliteOptions, SqliteStore};
 use serde_json::{Value, json};
 
 use crate::support::{
     events::{follow, follow_to_the_end},
     ledger::Ledger,
     model::Model,
-    server::{PATIENCE, Site, all, client, create, get, join},
+    server::{PATIENCE, Server, Site, all, client, create, get, join},
 };
 
 struct Place {
@@ -195,6 +197,29 @@ async fn a_directive_during_a_model_call_is_read_by_the_next_one() {
     server.kill().await;
 }
 
+/// Stops a process while it does not hold the lock of its database: a process that is frozen inside
+/// a transaction keeps everybody out of an SQLite file, whatever its neighbours do.
+async fn freeze_outside_a_transaction(server: &Server, site: &Site) {
+    let options = SqliteOptions::new(site.database()).busy_timeout(Duration::from_millis(50));
+    for _ in 0..100 {
+        server.signal("STOP");
+        let store = SqliteStore::open(options.clone()).await.unwrap();
+        let probe = PutRecord {
+            collection: "probe".into(),
+            key: "probe".into(),
+            value: json!(1),
+            expect: RecordExpect::Any,
+            expires_at: None,
+        };
+        if store.put_record(probe).await.is_ok() {
+            return;
+        }
+        server.signal("CONT");
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    panic!("it was inside a transaction each time");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s3_a_worker_that_was_frozen_past_its_lease_writes_nothing_when_it_wakes() {
     let mut place = place().await;
@@ -208,7 +233,7 @@ async fn s3_a_worker_that_was_frozen_past_its_lease_writes_nothing_when_it_wakes
         ids.push(create(&client, &place.site, &body).await.unwrap());
     }
     eventually("effects happen", async || place.ledger.entries().len() > 5).await;
-    zombie.signal("STOP");
+    freeze_outside_a_transaction(&zombie, &place.site).await;
     let other = place.site.beside();
     let server = other.start().await;
     for id in &ids {

@@ -105,21 +105,23 @@ impl SqliteStore {
     pub async fn open(options: SqliteOptions) -> Result<Self, StoreError> {
         let path = options.path()?;
         let conn = connect::writer(&options, &path).await?;
-        Ok(Self::start(conn, options, path))
+        Ok(Self::start(conn, options, path).await)
     }
 
-    fn start(conn: SqliteConnection, options: SqliteOptions, path: PathBuf) -> Self {
+    async fn start(conn: SqliteConnection, options: SqliteOptions, path: PathBuf) -> Self {
         let shown: Arc<str> = path.display().to_string().into();
         let (jobs, queue) = mpsc::channel(writer::QUEUE);
         let changes = broadcast::Sender::new(CHANGES);
         let counters = Arc::new(Counters::default());
-        let writer = Writer::new(
+        let mut writer = Writer::new(
             conn,
             Arc::clone(&shown),
             Arc::clone(&options.clock),
             changes.clone(),
             Arc::clone(&counters),
         );
+        // What others commit from now on is told, also before the writer is first idle.
+        writer.idle().await;
         Self {
             inner: Arc::new(Inner {
                 reader: Reader { pool: connect::readers(&options, &path), path: shown },

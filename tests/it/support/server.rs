@@ -26,7 +26,7 @@ impl Site {
         // The port is free now and nobody else is likely to take it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut site = Self { directory: directory.to_owned(), port, environment: Vec::new() };
-        let database = format!("sqlite://{}", directory.join("runs.db").display());
+        let database = format!("sqlite://{}", site.database().display());
         site.set("AGENT_RUNNER_DATABASE_URL", &database);
         site.set("AGENT_RUNNER_DATA_DIR", directory.join("data").to_str().unwrap());
         site.set("AGENT_RUNNER_LISTEN", &format!("127.0.0.1:{port}"));
@@ -49,6 +49,10 @@ impl Site {
     pub(crate) fn set(&mut self, key: &str, value: &str) {
         self.environment.retain(|(k, _)| k != key);
         self.environment.push((key.to_owned(), value.to_owned()));
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.directory.join("runs.db")
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -80,7 +80,7 @@ async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let (mut conn, options, path) = connection(&dir).await;
     sqlx::query("PRAGMA max_page_count = 120").execute(&mut conn).await.unwrap();
-    let store = SqliteStore::start(conn, options, path);
+    let store = SqliteStore::start(conn, options, path).await;
     let run = store.create(run(), vec![event(1)], Ready::At(SystemClock.now())).await.unwrap().run;
 
     // Together, so that they are written as one group.

@@ -305,7 +305,8 @@ impl Writer {
         moved
     }
 
-    async fn idle(&mut self) {
+    /// Looks for commits of others, and rests when it is time.
+    pub(super) async fn idle(&mut self) {
         let polled = sqlx::query("PRAGMA data_version").fetch_one(&mut self.conn).await;
         let moved = match polled.and_then(|row| Fields(&row).get("data_version")) {
             Ok(data_version) => self.compare(data_version),
