@@ -91,6 +91,8 @@ settings! {
     data_dir: PathBuf = "AGENT_RUNNER_DATA_DIR", "./data", Value, value::path;
     /// Most runs in execution at once in this process.
     concurrency: usize = "AGENT_RUNNER_CONCURRENCY", "64", Value, value::concurrency;
+    /// Most connections of one client address. Behind a proxy all clients share one.
+    connections_per_address: usize = "AGENT_RUNNER_CONNECTIONS_PER_ADDRESS", "512", Value, value::connections;
     /// How long a silent worker keeps its runs before another one takes them over.
     lease_ttl: Duration = "AGENT_RUNNER_LEASE_TTL", "15s", Value, value::lease;
     /// How often a model call in progress says that it is.

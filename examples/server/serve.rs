@@ -7,7 +7,7 @@ use std::{
 
 use agent_runner::{
     Engine,
-    http::{Api, serve as serve_http},
+    http::{Api, ApiOptions, serve as serve_http},
 };
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -86,7 +86,11 @@ async fn work(
     listener: TcpListener,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
-    let api = Api::builder(engine.clone()).build();
+    let options = ApiOptions {
+        connections_per_ip_max: config.connections_per_address,
+        ..ApiOptions::default()
+    };
+    let api = Api::builder(engine.clone()).options(options).build();
     let close = CancellationToken::new();
     let handle = engine.start();
     let mut serving = tokio::spawn(serve_http(listener, api.clone(), close.clone()));

@@ -318,8 +318,7 @@ impl Driver {
                 elapsed_ms: millis(time::until(active.since, now)),
                 phase,
                 tokens: pieces,
-                stalled: pieces == active.pieces_told && phase != LlmPhase::Waiting
-                    || phase == LlmPhase::Waiting,
+                stalled: pieces == active.pieces_told,
             });
             active.pieces_told = pieces;
         }

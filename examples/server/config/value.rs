@@ -58,6 +58,13 @@ pub(super) fn concurrency(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "not 1 to 10000".to_owned())
 }
 
+pub(super) fn connections(text: &str) -> Result<usize, String> {
+    text.parse()
+        .ok()
+        .filter(|n| (1..=20_000).contains(n))
+        .ok_or_else(|| "not 1 to 20000".to_owned())
+}
+
 /// Parses a duration such as `15s`, `500ms`, `2m` or `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed: Option<SignedDuration> = text.trim().parse().ok();
