@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     directive::DirectiveMode,
-    event::{EventBody, LlmPhase},
+    event::EventBody,
     id::StepKey,
     limits,
     machine::{MachineCommand, RunState},
