@@ -26,6 +26,8 @@ use crate::{
 
 /// Most runs claimed in one transaction (a claim of 20 costs little more than one of 1).
 const CLAIM_MAX: usize = 20;
+/// Longest time between two sweeps, so that a takeover happens within the lease and a second.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Most runs that one sweep mends.
 const SWEEP_MAX: usize = 50;
 
@@ -319,7 +321,7 @@ async fn sweep(inner: Arc<Inner>) {
             }
             Err(problem) => warn!(error = %problem, "the store cannot be swept"),
         }
-        inner.clock.sleep(inner.options.lease_ttl / 3).await;
+        inner.clock.sleep((inner.options.lease_ttl / 3).min(SWEEP_PAUSE)).await;
     }
 }
 
