@@ -24,11 +24,13 @@ fn world(tool: &LedgerTool) -> World {
 }
 
 /// Runs until the tool has had its effect, then kills the worker before the outcome is recorded.
-async fn killed_in_the_effect(world: &World, gate: &Gate) -> agent_runner_core::id::RunId {
+async fn killed_in_the_effect(world: &mut World, gate: &Gate) -> agent_runner_core::id::RunId {
     let (engine, handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
     gate.wait_for_arrival().await;
     kill(handle).await;
+    // Only the first worker is to be given up soon.
+    world.options.lease_ttl = Duration::from_secs(5);
     id
 }
 
@@ -41,8 +43,8 @@ on_every_store!(s2_an_idempotent_effect_is_repeated_with_the_same_key);
 async fn s2_an_idempotent_effect_is_repeated_with_the_same_key() {
     let gate = Gate::new();
     let tool = LedgerTool::new("post", EffectPolicy::Idempotent).held_by(gate.clone());
-    let world = world(&tool);
-    let id = killed_in_the_effect(&world, &gate).await;
+    let mut world = world(&tool);
+    let id = killed_in_the_effect(&mut world, &gate).await;
     gate.open();
     let (engine, _handle) = world.start().await;
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
@@ -56,8 +58,8 @@ on_every_store!(s2_an_effect_at_most_once_is_not_repeated_and_the_model_is_told)
 async fn s2_an_effect_at_most_once_is_not_repeated_and_the_model_is_told() {
     let gate = Gate::new();
     let tool = LedgerTool::new("post", EffectPolicy::AtMostOnce).held_by(gate.clone());
-    let world = world(&tool);
-    let id = killed_in_the_effect(&world, &gate).await;
+    let mut world = world(&tool);
+    let id = killed_in_the_effect(&mut world, &gate).await;
     let (engine, _handle) = world.start().await;
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
     assert_eq!(tool.effects().len(), 1);
@@ -71,8 +73,8 @@ on_every_store!(s2_an_effect_to_ask_about_parks_the_run);
 async fn s2_an_effect_to_ask_about_parks_the_run() {
     let gate = Gate::new();
     let tool = LedgerTool::new("post", EffectPolicy::Ask).held_by(gate.clone());
-    let world = world(&tool);
-    let id = killed_in_the_effect(&world, &gate).await;
+    let mut world = world(&tool);
+    let id = killed_in_the_effect(&mut world, &gate).await;
     let (engine, _handle) = world.start().await;
     wait_for(&engine, id, "run.parked").await;
     let run = engine.run(id).await.unwrap();
@@ -91,8 +93,8 @@ async fn s2_a_probe_decides_about_an_effect_to_reconcile() {
         let tool = LedgerTool::new("post", EffectPolicy::Reconcile)
             .held_by(gate.clone())
             .probed_as(probe.clone());
-        let world = world(&tool);
-        let id = killed_in_the_effect(&world, &gate).await;
+        let mut world = world(&tool);
+        let id = killed_in_the_effect(&mut world, &gate).await;
         gate.open();
         let (engine, _handle) = world.start().await;
         if parked {
@@ -117,6 +119,7 @@ async fn a_model_call_in_flight_is_made_again_and_watchers_are_told() {
     wait_for(&engine, id, "llm.started").await;
     kill(handle).await;
     gate.open();
+    world.options.lease_ttl = Duration::from_secs(5);
     let (engine, _handle) = world.start().await;
     let run = ended(&engine, id).await;
     assert_eq!(run.output, Some(json!("half whole")));
@@ -131,8 +134,8 @@ on_every_store!(s14_a_run_whose_owner_died_is_canceled_by_the_sweeper);
 async fn s14_a_run_whose_owner_died_is_canceled_by_the_sweeper() {
     let gate = Gate::new();
     let tool = LedgerTool::new("post", EffectPolicy::Idempotent).held_by(gate.clone());
-    let world = world(&tool);
-    let id = killed_in_the_effect(&world, &gate).await;
+    let mut world = world(&tool);
+    let id = killed_in_the_effect(&mut world, &gate).await;
     let engine = world.engine().await;
     let run = engine.cancel(id, Some("enough".into())).await.unwrap();
     assert!(run.cancel_requested && run.status == RunStatus::Running, "its owner may still live");
