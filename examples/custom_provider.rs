@@ -33,7 +33,7 @@ impl LlmProvider for Mirror {
 
     fn capabilities(&self, _model: &str) -> Capabilities {
         // It says that it takes tools so that it is offered them natively, and never calls one.
-        Capabilities { tools: true, ..Capabilities::default() }
+        Capabilities { tools: Some(true), ..Capabilities::default() }
     }
 
     async fn models(&self, _cx: &CallCx) -> Result<Vec<ModelInfo>, ProviderError> {
@@ -60,12 +60,9 @@ impl LlmProvider for Mirror {
             reply.split_inclusive(' ').map(|text| LlmEvent::TextDelta { text: text.to_owned() });
         events.extend(deltas);
         // Contract 1: exactly one `Finished`, the last item.
-        events.push(LlmEvent::Finished(LlmFinished {
-            message: Message::text(Role::Assistant, reply),
-            stop: StopReason::EndTurn,
-            usage: Usage::default(),
-            request_id: None,
-        }));
+        let message = Message::text(Role::Assistant, reply);
+        let finished = LlmFinished::new(message, StopReason::EndTurn, Usage::default());
+        events.push(finished.into());
 
         // A cancelled call ends with `Cancelled`, however much is left to say.
         let cancel = cx.cancel.clone();

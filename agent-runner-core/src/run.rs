@@ -132,16 +132,13 @@ pub enum ParkReason {
     Signal,
     /// A step's outcome is unknown and a person has to say what happened.
     Ask,
-    /// It waits before it tries a step again.
-    Retry,
     /// It lost its worker too often in a row.
     Poison,
 }
 
 impl ParkReason {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Paused, Self::Timer, Self::Signal, Self::Ask, Self::Retry, Self::Poison];
+    pub const ALL: [Self; 5] = [Self::Paused, Self::Timer, Self::Signal, Self::Ask, Self::Poison];
 
     /// The spelling used in SQL and JSON.
     #[must_use]
@@ -151,7 +148,6 @@ impl ParkReason {
             Self::Timer => "timer",
             Self::Signal => "signal",
             Self::Ask => "ask",
-            Self::Retry => "retry",
             Self::Poison => "poison",
         }
     }

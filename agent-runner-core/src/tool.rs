@@ -4,7 +4,7 @@ mod error;
 mod registry;
 mod typed;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -125,14 +125,4 @@ pub trait Tool: fmt::Debug + Send + Sync + 'static {
     async fn reconcile(&self, _arguments: &Value, _cx: &ToolCx) -> Result<Reconciled, ToolError> {
         Ok(Reconciled::Unknown)
     }
-}
-
-/// A source of tools that may change while the program runs (plugins, MCP servers).
-#[async_trait]
-pub trait ToolSource: fmt::Debug + Send + Sync + 'static {
-    /// The tools it has now.
-    ///
-    /// # Errors
-    /// [`ToolError`] when the source cannot be asked.
-    async fn tools(&self) -> Result<Vec<Arc<dyn Tool>>, ToolError>;
 }

@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use agent_runner_core::{
+    agent::ModelName,
     engine::Engine,
     llm::{CallCx, LlmProvider, ModelInfo, ProviderError},
 };
@@ -102,6 +103,14 @@ fn describe(
         default,
         default_model: default.then(|| engine.default_model().to_string()),
         notice: engine.options().default_model_notice.clone().filter(|_| default),
-        models: models.into_iter().map(|model| Model::new(name, model)).collect(),
+        models: models.into_iter().map(|model| describe_model(engine, name, model)).collect(),
     }
+}
+
+fn describe_model(engine: &Engine, provider: &str, model: ModelInfo) -> Model {
+    let name = ModelName::new(provider, &model.id);
+    let registry = engine.providers();
+    let known = registry.capabilities_with(&name, model.capabilities);
+    let price = registry.price(&name, engine.clock().now());
+    Model::new(provider, model.id, known, price)
 }

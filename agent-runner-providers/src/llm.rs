@@ -3,6 +3,8 @@
 #[cfg(feature = "_http")]
 mod fault;
 mod json;
+#[cfg(feature = "_http")]
+mod names;
 #[cfg(feature = "ollama")]
 pub(crate) mod ollama;
 #[cfg(feature = "openai")]

@@ -85,7 +85,10 @@ fn first(models: &[ModelInfo]) -> Option<&str> {
     };
     let mut chatting = models.iter().filter(chats);
     let fallback = chatting.clone().next();
-    chatting.find(|model| model.capabilities.tools).or(fallback).map(|model| model.id.as_str())
+    chatting
+        .find(|model| model.capabilities.tools != Some(false))
+        .or(fallback)
+        .map(|model| model.id.as_str())
 }
 
 #[cfg(test)]
@@ -131,7 +134,7 @@ mod tests {
     }
 
     fn model(id: &str, tools: bool) -> ModelInfo {
-        let capabilities = Capabilities { tools, ..Capabilities::default() };
+        let capabilities = Capabilities { tools: Some(tools), ..Capabilities::default() };
         ModelInfo { id: id.to_owned(), capabilities }
     }
 

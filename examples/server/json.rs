@@ -54,6 +54,7 @@ pub(crate) fn run(run: &Run) -> Value {
             "output": run.usage.output,
             "cache_read": run.usage.cache_read,
             "cache_write": run.usage.cache_write,
+            "cache_write_1h": run.usage.cache_write_1h,
             "reasoning": run.usage.reasoning,
             "total": run.usage.total(),
         },

@@ -304,17 +304,14 @@ impl Inner {
     /// What a run does when nobody holds it back any more.
     fn unpark_after_pause(&self, run: &Run, batch: &mut Batch) {
         let now = self.clock.now();
-        match run.park.as_ref().map(|park| (park.reason, park.wake_at)) {
-            Some((ParkReason::Ask, _)) => {}
-            Some((ParkReason::Signal | ParkReason::Timer | ParkReason::Retry, wake_at)) => {
-                // A signal may have come during the pause: look again now.
+        match run.park.as_ref().map(|park| park.reason) {
+            Some(ParkReason::Ask) => {}
+            // The moment or the signal may have come during the pause: look again now.
+            Some(ParkReason::Signal | ParkReason::Timer) => {
                 batch.patch.park = Some(None);
-                batch.ready = Ready::At(match (run.park.as_ref().map(|p| p.reason), wake_at) {
-                    (Some(ParkReason::Retry), Some(at)) => at,
-                    _ => now,
-                });
+                batch.ready = Ready::At(now);
             }
-            Some((ParkReason::Paused | ParkReason::Poison, _)) => {
+            Some(ParkReason::Paused | ParkReason::Poison) => {
                 batch.patch.park = Some(None);
                 batch.patch.recoveries = Some(0);
                 batch.ready = Ready::At(now);

@@ -176,7 +176,7 @@ async fn hear_all(scene: Scene, harness: &impl LlmHarness) -> (Vec<LlmEvent>, Ll
     let Some(LlmEvent::Finished(finished)) = heard.pop() else {
         panic!("a good stream ends with `Finished`, not with {:?}", heard.last());
     };
-    (heard, finished)
+    (heard, *finished)
 }
 
 /// Clause 1.

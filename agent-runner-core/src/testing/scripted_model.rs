@@ -73,9 +73,9 @@ impl ScriptedModel {
             turns,
             requests: Arc::default(),
             capabilities: Capabilities {
-                tools: true,
-                json_schema: true,
-                schema_with_tools: true,
+                tools: Some(true),
+                json_schema: Some(true),
+                schema_with_tools: Some(true),
                 ..Capabilities::default()
             },
             dropped: Arc::default(),
@@ -118,7 +118,7 @@ impl Drop for Watch {
 
 fn finished(message: Message, stop: StopReason) -> LlmEvent {
     let usage = Usage { input: Some(10), output: Some(5), ..Usage::default() };
-    LlmEvent::Finished(LlmFinished { message, stop, usage, request_id: None })
+    LlmEvent::from(LlmFinished::new(message, stop, usage))
 }
 
 fn said(text: String, stop: StopReason) -> Vec<LlmEvent> {

@@ -1,5 +1,7 @@
 //! Providers and models as clients see them, and one-shot prompts.
 
+use std::collections::BTreeMap;
+
 use agent_runner_core::llm;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -24,28 +26,99 @@ pub(crate) struct Model {
     tools: bool,
     /// Can constrain its output to a JSON Schema.
     json_schema: bool,
+    /// Can do both in one request.
+    schema_with_tools: bool,
     /// Reads images.
     vision: bool,
     /// Reasons before it answers.
     reasoning: bool,
-    /// Prices; `null` while none are known.
-    price: Option<Value>,
+    /// Who says so, for each field that anybody says something about: `operator`, `provider`,
+    /// `catalog` or `assumed`.
+    sources: BTreeMap<&'static str, &'static str>,
+    /// Prices; `null` when nobody knows them.
+    price: Option<Price>,
 }
 
 impl Model {
-    pub(crate) fn new(provider: &str, model: llm::ModelInfo) -> Self {
-        let can = model.capabilities;
+    pub(crate) fn new(
+        provider: &str,
+        id: String,
+        known: llm::KnownCapabilities,
+        price: Option<llm::Price>,
+    ) -> Self {
+        let can = known.capabilities;
+        let sure = |said: Option<bool>| said == Some(true);
         Self {
-            name: format!("{provider}/{}", model.id),
-            id: model.id,
+            name: format!("{provider}/{id}"),
+            id,
             provider: provider.to_owned(),
             context: can.context_window,
             max_output: can.max_output,
-            tools: can.tools,
-            json_schema: can.json_schema,
-            vision: can.vision,
-            reasoning: can.reasoning,
-            price: None,
+            tools: sure(can.tools),
+            json_schema: sure(can.json_schema),
+            schema_with_tools: sure(can.schema_with_tools),
+            vision: sure(can.vision),
+            reasoning: sure(can.reasoning),
+            sources: known.sources.into_iter().map(|(what, who)| (what, who.as_str())).collect(),
+            price: price.map(Price::from),
+        }
+    }
+}
+
+/// What a model costs, in US dollars per million tokens.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Price {
+    /// Prompt tokens that no cache had.
+    input: f64,
+    /// Tokens that the model wrote.
+    output: f64,
+    /// Prompt tokens from the cache.
+    cache_read: Option<f64>,
+    /// Prompt tokens written to the cache.
+    cache_write: Option<f64>,
+    /// Prompt tokens written to the cache for an hour.
+    cache_write_1h: Option<f64>,
+    /// Prices of calls whose prompt is longer, by the length above which they hold.
+    tiers: Vec<PriceTier>,
+    /// Who says so: `operator` or `catalog`.
+    source: &'static str,
+    /// Which list it is from.
+    basis: String,
+}
+
+/// Prices of calls with a long prompt, in US dollars per million tokens.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct PriceTier {
+    /// Of prompts with more tokens than this.
+    above: u64,
+    /// Prompt tokens that no cache had.
+    input: f64,
+    /// Tokens that the model wrote.
+    output: f64,
+}
+
+/// Micro-USD as US dollars.
+#[expect(clippy::cast_precision_loss, reason = "no price has more than 52 bits")]
+fn usd(micro: u64) -> f64 {
+    micro as f64 / 1e6
+}
+
+impl From<llm::Price> for Price {
+    fn from(price: llm::Price) -> Self {
+        let tier = |(above, rates): (u64, llm::Rates)| PriceTier {
+            above,
+            input: usd(rates.input),
+            output: usd(rates.output),
+        };
+        Self {
+            input: usd(price.rates.input),
+            output: usd(price.rates.output),
+            cache_read: price.rates.cache_read.map(usd),
+            cache_write: price.rates.cache_write.map(usd),
+            cache_write_1h: price.rates.cache_write_1h.map(usd),
+            tiers: price.tiers.into_iter().map(tier).collect(),
+            source: price.source.as_str(),
+            basis: price.basis,
         }
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Usage {
     cache_read: Option<u64>,
     /// Prompt tokens written to the provider's cache.
     cache_write: Option<u64>,
+    /// The part of `cache_write` that is kept for an hour.
+    cache_write_1h: Option<u64>,
     /// The part of `output` that was reasoning.
     reasoning: Option<u64>,
     /// All of them.
@@ -28,6 +30,7 @@ impl From<llm::Usage> for Usage {
             output: usage.output,
             cache_read: usage.cache_read,
             cache_write: usage.cache_write,
+            cache_write_1h: usage.cache_write_1h,
             reasoning: usage.reasoning,
             total: usage.total(),
         }

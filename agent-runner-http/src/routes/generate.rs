@@ -174,7 +174,7 @@ impl Call {
     async fn finish(&self, mut reply: Reply) -> Result<LlmFinished, ProviderError> {
         loop {
             if let LlmEvent::Finished(finished) = self.next(&mut reply).await? {
-                return Ok(finished);
+                return Ok(*finished);
             }
         }
     }

@@ -177,7 +177,13 @@ impl Body {
 
     /// Makes an error of what the service said in an accepted answer.
     pub(crate) fn fault(&self, fault: Fault) -> ProviderError {
-        let error = self.call.error(fault.kind, self.call.excerpt(&fault.message));
+        let mut error = self.call.error(fault.kind, self.call.excerpt(&fault.message));
+        if let Some(wait) = fault.retry_after {
+            error = error.with_retry_after(wait);
+        }
+        if let Some(recovery) = fault.recovery {
+            error = error.with_recovery(recovery);
+        }
         self.sent(match fault.code {
             Some(code) => error.with_code(self.call.excerpt(&code)),
             None => error,

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use agent_runner_core::llm::{CallCx, ErrorKind, ProviderError, SendState};
 use reqwest::{
     Method,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue},
+    header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -70,7 +70,7 @@ pub(crate) struct HttpClient {
     base: Url,
     // Twice, because a header cannot be searched for in a text and a secret is no header.
     key: Option<SecretString>,
-    authorization: Option<HeaderValue>,
+    headers: HeaderMap,
     timeouts: Timeouts,
 }
 
@@ -80,12 +80,22 @@ impl HttpClient {
         let timeouts = Timeouts::default();
         let client = build(provider, &base, timeouts)?;
         let provider = Cow::Borrowed(provider);
-        Ok(Self { client, provider, base, key: None, authorization: None, timeouts })
+        Ok(Self { client, provider, base, key: None, headers: HeaderMap::new(), timeouts })
     }
 
     /// With a key, sent as `Authorization: Bearer`.
-    pub(crate) fn with_key(mut self, key: SecretString) -> Result<Self, ProviderError> {
-        let value = format!("Bearer {}", key.expose_secret());
+    pub(crate) fn with_key(self, key: SecretString) -> Result<Self, ProviderError> {
+        self.with_key_in(AUTHORIZATION, "Bearer ", key)
+    }
+
+    /// With a key, sent in that header behind a prefix.
+    pub(crate) fn with_key_in(
+        mut self,
+        header: HeaderName,
+        prefix: &str,
+        key: SecretString,
+    ) -> Result<Self, ProviderError> {
+        let value = format!("{prefix}{}", key.expose_secret());
         let mut value = HeaderValue::from_str(&value).map_err(|_| {
             // The cause would quote the key.
             self.error(
@@ -94,9 +104,16 @@ impl HttpClient {
             )
         })?;
         value.set_sensitive(true);
-        self.authorization = Some(value);
+        self.headers.insert(header, value);
         self.key = Some(key);
         Ok(self)
+    }
+
+    /// With a header that every request carries.
+    #[expect(dead_code, reason = "for APIs with a version header")]
+    pub(crate) fn with_header(mut self, header: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(header, value);
+        self
     }
 
     /// With another provider id.
@@ -139,10 +156,11 @@ impl HttpClient {
             self.error(ErrorKind::Internal, "the base URL takes no path").with_source(error)
         })?;
         // Compression would hold deltas back until a block of it is full.
-        let mut request = self.client.request(method, url).header(ACCEPT_ENCODING, "identity");
-        if let Some(key) = &self.authorization {
-            request = request.header(AUTHORIZATION, key.clone());
-        }
+        let mut request = self
+            .client
+            .request(method, url)
+            .header(ACCEPT_ENCODING, "identity")
+            .headers(self.headers.clone());
         if let Some(body) = body {
             request = request.json(body);
         }

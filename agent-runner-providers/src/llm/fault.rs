@@ -1,6 +1,8 @@
 //! What a service says went wrong, before it is known which provider's error it becomes.
 
-use agent_runner_core::llm::ErrorKind;
+use std::time::Duration;
+
+use agent_runner_core::llm::{ErrorKind, Recovery};
 
 use crate::http::TooLong;
 
@@ -11,6 +13,10 @@ pub(crate) struct Fault {
     pub(crate) kind: ErrorKind,
     /// The service's own code.
     pub(crate) code: Option<String>,
+    /// The wait that the body asks for, where it does so in place of a header.
+    pub(crate) retry_after: Option<Duration>,
+    /// What to do, where the code says more than the kind.
+    pub(crate) recovery: Option<Recovery>,
     /// For people; the client cuts it to size and removes the key.
     pub(crate) message: String,
 }
@@ -18,7 +24,13 @@ pub(crate) struct Fault {
 impl Fault {
     /// A fault without a code.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, code: None, message: message.into() }
+        Self { kind, code: None, retry_after: None, recovery: None, message: message.into() }
+    }
+
+    /// With the service's own code.
+    pub(crate) fn with_code(mut self, code: Option<String>) -> Self {
+        self.code = code;
+        self
     }
 
     /// The service sent what its protocol does not know.

@@ -142,16 +142,15 @@ impl OllamaProvider {
         let length = show.model_info.iter().flatten().find_map(|(field, value)| {
             field.ends_with(".context_length").then(|| value.as_u64()).flatten()
         });
-        let unsaid = default_capabilities();
-        let can = |what: &str, unsaid: bool| {
-            show.capabilities.as_ref().map_or(unsaid, |list| list.iter().any(|item| item == what))
+        let can = |what: &str| {
+            show.capabilities.as_ref().map(|list| list.iter().any(|item| item == what))
         };
         Capabilities {
-            tools: can("tools", unsaid.tools),
-            vision: can("vision", unsaid.vision),
-            reasoning: can("thinking", unsaid.reasoning),
+            tools: can("tools"),
+            vision: can("vision"),
+            reasoning: can("thinking"),
             context_window: length.map(|length| length.min(self.context_max)),
-            ..unsaid
+            ..default_capabilities()
         }
     }
 
@@ -164,7 +163,11 @@ impl OllamaProvider {
 
 fn default_capabilities() -> Capabilities {
     // The format constrains tool calls, too, so both at once do not work.
-    Capabilities { tools: true, json_schema: true, ..Capabilities::default() }
+    Capabilities {
+        json_schema: Some(true),
+        schema_with_tools: Some(false),
+        ..Capabilities::default()
+    }
 }
 
 /// The circumstances of a call that is made of several requests, for the next of them.

@@ -5,7 +5,6 @@ mod calls;
 mod decode;
 mod encode;
 mod error;
-mod names;
 mod wire;
 
 use std::borrow::Cow;
@@ -19,10 +18,16 @@ use reqwest::Method;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use self::{decode::Decoder, encode::Dialect, names::ToolNames};
-use super::{Fault, json, stream};
+use self::{decode::Decoder, encode::Dialect};
+use super::{
+    Fault, json,
+    names::{NameRules, ToolNames},
+    stream,
+};
 use crate::http::{HttpClient, Timeouts, base_url};
 
+/// The names that the API takes: `^[a-zA-Z0-9_-]{1,64}$`.
+const NAMES: NameRules = NameRules { length_max: 64, also: "-", any_first: true };
 /// Largest list of models read, in bytes; `OpenRouter`'s has about one megabyte.
 const MODELS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -60,9 +65,8 @@ impl OpenAiProvider {
             http = http.with_key(key)?;
         }
         let capabilities = Capabilities {
-            tools: true,
-            json_schema: true,
-            schema_with_tools: true,
+            json_schema: Some(true),
+            schema_with_tools: Some(true),
             ..Capabilities::default()
         };
         Ok(Self { http, dialect, capabilities })
@@ -133,7 +137,7 @@ impl LlmProvider for OpenAiProvider {
         request: &LlmRequest,
         cx: &CallCx,
     ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
-        let names = ToolNames::of(request);
+        let names = ToolNames::of(request, NAMES);
         let body = encode::body(request, &names, self.dialect, self.id())
             .map_err(|fault| self.http.unsent(fault))?;
         let answer = self.http.send(Method::POST, "chat/completions", Some(&body), cx).await?;

@@ -3,50 +3,72 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use agent_runner_core::{
-    llm::{LlmEvent, LlmFinished, LlmRequest, StopReason, Usage},
+    llm::{Cost, LlmEvent, LlmFinished, LlmRequest, StopReason, Usage},
     message::{Message, Part, ProviderState, Role, ToolCall},
 };
 use serde_json::{Map, Value};
 
 use super::json;
 
-/// The text, reasoning and tool calls of one reply.
+/// The parts of one reply, in the order in which they began.
 #[derive(Debug, Default)]
 pub(crate) struct Reply {
-    text: String,
-    reasoning: String,
-    reasoning_state: Option<ProviderState>,
-    calls: Vec<ToolCall>,
+    parts: Vec<Part>,
+    /// Parts before this one are complete: more text begins a new part.
+    sealed: usize,
+    bytes: usize,
     ids: CallIds,
+    notices: Vec<String>,
+    cost: Option<Cost>,
+    stop_detail: Option<String>,
 }
 
 impl Reply {
     /// An empty reply to `request`.
     pub(crate) fn new(request: &LlmRequest) -> Self {
-        Self {
-            text: String::new(),
-            reasoning: String::new(),
-            reasoning_state: None,
-            calls: Vec::new(),
-            ids: CallIds::of(request),
-        }
+        Self { ids: CallIds::of(request), ..Self::default() }
     }
 
     /// More text; an empty piece is no event.
-    pub(crate) fn text(&mut self, text: impl Into<String>) -> Option<LlmEvent> {
-        let text = text.into();
-        self.text.push_str(&text);
-        (!text.is_empty()).then_some(LlmEvent::TextDelta { text })
+    pub(crate) fn text(&mut self, piece: impl Into<String>) -> Option<LlmEvent> {
+        let piece = piece.into();
+        if piece.is_empty() {
+            return None;
+        }
+        self.bytes += piece.len();
+        let open = self.parts.iter_mut().skip(self.sealed).rev().find_map(|part| match part {
+            Part::Text { text, .. } => Some(text),
+            _ => None,
+        });
+        match open {
+            Some(text) => text.push_str(&piece),
+            None => self.parts.push(Part::Text { text: piece.clone(), provider_state: None }),
+        }
+        Some(LlmEvent::TextDelta { text: piece })
     }
 
     /// More reasoning; an empty piece is no event.
-    pub(crate) fn reasoning(&mut self, text: impl Into<String>) -> Option<LlmEvent> {
-        let text = text.into();
-        self.reasoning.push_str(&text);
-        (!text.is_empty()).then_some(LlmEvent::ReasoningDelta { text })
+    pub(crate) fn reasoning(&mut self, piece: impl Into<String>) -> Option<LlmEvent> {
+        let piece = piece.into();
+        if piece.is_empty() {
+            return None;
+        }
+        self.bytes += piece.len();
+        match self.open_reasoning() {
+            Some((text, _)) => text.push_str(&piece),
+            None => self.parts.push(Part::Reasoning { text: piece.clone(), provider_state: None }),
+        }
+        Some(LlmEvent::ReasoningDelta { text: piece })
     }
 
-    /// What to send back with the reasoning.
+    fn open_reasoning(&mut self) -> Option<(&mut String, &mut Option<ProviderState>)> {
+        self.parts.iter_mut().skip(self.sealed).rev().find_map(|part| match part {
+            Part::Reasoning { text, provider_state } => Some((text, provider_state)),
+            _ => None,
+        })
+    }
+
+    /// What to send back with the reasoning, unless that is known already.
     #[cfg(feature = "_http")]
     pub(crate) fn keep_reasoning_state(
         &mut self,
@@ -54,23 +76,75 @@ impl Reply {
         model: &str,
         raw: impl FnOnce() -> Value,
     ) {
-        self.reasoning_state.get_or_insert_with(|| ProviderState {
-            provider: provider.to_owned(),
-            model: model.to_owned(),
-            raw: raw(),
-        });
+        if self.open_reasoning().is_none() {
+            self.parts.push(Part::Reasoning { text: String::new(), provider_state: None });
+        }
+        if let Some((_, state)) = self.open_reasoning() {
+            state.get_or_insert_with(|| ProviderState {
+                provider: provider.to_owned(),
+                model: model.to_owned(),
+                raw: raw(),
+            });
+        }
+    }
+
+    /// Ends the parts so far: more text or reasoning begins a new part.
+    #[cfg(feature = "_http")]
+    #[expect(dead_code, reason = "for providers whose parts carry signatures")]
+    pub(crate) const fn seal(&mut self) {
+        self.sealed = self.parts.len();
+    }
+
+    /// A whole part, which no later piece continues.
+    #[cfg(feature = "_http")]
+    #[expect(dead_code, reason = "for providers whose parts carry signatures")]
+    pub(crate) fn part(&mut self, part: Part) {
+        self.parts.push(part);
+        self.sealed = self.parts.len();
     }
 
     /// A complete tool call under the id that the service gave, if it gave a usable one.
     pub(crate) fn call(&mut self, id: &str, name: String, arguments: Value) {
+        self.call_with_state(id, name, arguments, None);
+    }
+
+    /// The same, with what to send back with it.
+    pub(crate) fn call_with_state(
+        &mut self,
+        id: &str,
+        name: String,
+        arguments: Value,
+        provider_state: Option<ProviderState>,
+    ) {
         let id = self.ids.admit(id);
-        self.calls.push(ToolCall { id, name, arguments, provider_state: None });
+        self.parts.push(Part::ToolCall(ToolCall { id, name, arguments, provider_state }));
+    }
+
+    /// Says that something was done otherwise than asked.
+    #[cfg(feature = "_http")]
+    #[expect(dead_code, reason = "for providers that leave out what a model does not take")]
+    pub(crate) fn notice(&mut self, notice: impl Into<String>) {
+        self.notices.push(notice.into());
+    }
+
+    /// What the service says that the call cost.
+    #[cfg(feature = "_http")]
+    #[expect(dead_code, reason = "for services that say it")]
+    pub(crate) fn cost(&mut self, cost: Cost) {
+        self.cost = Some(cost);
+    }
+
+    /// What the service says about why it stopped.
+    #[cfg(feature = "_http")]
+    #[expect(dead_code, reason = "for services that say it")]
+    pub(crate) fn stop_detail(&mut self, detail: impl Into<String>) {
+        self.stop_detail = Some(detail.into());
     }
 
     /// The bytes of text and reasoning so far.
     #[cfg(feature = "_http")]
     pub(crate) const fn len(&self) -> usize {
-        self.text.len() + self.reasoning.len()
+        self.bytes
     }
 
     /// The finished reply. Tool calls decide over `stop`, because many servers say `stop` after
@@ -81,22 +155,19 @@ impl Reply {
         usage: Usage,
         request_id: Option<String>,
     ) -> LlmFinished {
+        let called = self.parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
         let stop = match stop {
-            StopReason::EndTurn if !self.calls.is_empty() => StopReason::ToolCalls,
-            StopReason::ToolCalls if self.calls.is_empty() => StopReason::EndTurn,
+            StopReason::EndTurn if called => StopReason::ToolCalls,
+            StopReason::ToolCalls if !called => StopReason::EndTurn,
             stop => stop,
         };
-        let mut parts = Vec::new();
-        if !self.reasoning.is_empty() || self.reasoning_state.is_some() {
-            let provider_state = self.reasoning_state;
-            parts.push(Part::Reasoning { text: self.reasoning, provider_state });
+        LlmFinished {
+            request_id,
+            cost: self.cost,
+            stop_detail: self.stop_detail,
+            notices: self.notices,
+            ..LlmFinished::new(Message { role: Role::Assistant, parts: self.parts }, stop, usage)
         }
-        if !self.text.is_empty() {
-            parts.push(Part::Text { text: self.text, provider_state: None });
-        }
-        parts.extend(self.calls.into_iter().map(Part::ToolCall));
-        let message = Message { role: Role::Assistant, parts };
-        LlmFinished { message, stop, usage, request_id }
     }
 }
 

@@ -87,11 +87,11 @@ impl ScriptedProvider {
 impl Script {
     const fn capabilities(&self) -> Capabilities {
         Capabilities {
-            tools: self.native_tools,
-            json_schema: true,
-            schema_with_tools: self.native_tools,
-            vision: false,
-            reasoning: true,
+            tools: Some(self.native_tools),
+            json_schema: Some(true),
+            schema_with_tools: Some(self.native_tools),
+            vision: Some(false),
+            reasoning: Some(true),
             context_window: None,
             max_output: None,
         }

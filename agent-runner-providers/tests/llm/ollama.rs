@@ -108,7 +108,7 @@ async fn a_request_asks_for_the_models_context_which_is_looked_up_once() {
     let chat = Answer::ok(&(line(&call) + &end()));
     let service = server(&["completion", "tools", "thinking"], 131_072, chat).await;
     let provider = provider(&service);
-    assert!(!provider.capabilities("qwen3:4b").reasoning, "nothing is known yet");
+    assert_eq!(provider.capabilities("qwen3:4b").reasoning, None, "nothing is known yet");
     let mut request = request();
     request.tools.push(ToolSpec {
         name: "time.now".to_owned(),
@@ -131,7 +131,11 @@ async fn a_request_asks_for_the_models_context_which_is_looked_up_once() {
     assert_eq!(sent[1].body["tools"][0]["function"]["name"], "time.now");
     assert_eq!((&sent[1].body["stream"], &sent[1].body["truncate"]), (&json!(true), &json!(false)));
     let known = provider.capabilities("qwen3:4b");
-    assert!(known.reasoning && known.tools && !known.vision, "{known:?}");
+    assert_eq!(
+        (known.reasoning, known.tools, known.vision),
+        (Some(true), Some(true), Some(false)),
+        "{known:?}"
+    );
     assert_eq!(known.context_window, Some(16_384));
 }
 
@@ -155,7 +159,7 @@ async fn a_server_that_cannot_describe_its_models_is_used_all_the_same() {
     let provider = provider(&service);
     provider.complete(&request(), &cx()).await.unwrap();
     assert_eq!(service.requests()[1].body.get("options"), None);
-    assert!(provider.capabilities("qwen3:4b").tools);
+    assert_ne!(provider.capabilities("qwen3:4b").tools, Some(false));
 }
 
 #[tokio::test]
@@ -165,7 +169,7 @@ async fn the_models_are_those_of_the_server_with_what_they_can() {
     let models = provider.models(&cx()).await.unwrap();
     let names: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
     assert_eq!(names, ["qwen3:4b", "b"]);
-    assert!(models.iter().all(|model| !model.capabilities.tools), "{models:?}");
+    assert!(models.iter().all(|model| model.capabilities.tools == Some(false)), "{models:?}");
     assert_eq!(models[0].capabilities.context_window, Some(1024));
     assert_eq!(provider.id(), "box");
 }

@@ -312,7 +312,7 @@ async fn a_service_that_is_not_there_is_named_and_certainly_got_nothing() {
 async fn the_models_are_those_of_the_server_with_the_context_it_tells() {
     let list = r#"{"object":"list","data":[{"id":"a","max_model_len":4096},{"id":"b","meta":{"n_ctx":8192}},{"id":"c"},{}]}"#;
     let service = Service::always(Answer::ok(list)).await;
-    let own = Capabilities { tools: true, ..Capabilities::default() };
+    let own = Capabilities { tools: Some(true), ..Capabilities::default() };
     let provider = provider(&service).with_capabilities(own).with_id("vllm");
     let models = provider.models(&cx()).await.unwrap();
     let told: Vec<_> =

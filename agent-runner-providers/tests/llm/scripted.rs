@@ -306,7 +306,8 @@ async fn scripts_can_be_added_but_not_replaced() {
         provider.models(&cx()).await.unwrap().into_iter().map(|model| model.id).collect();
     assert_eq!(names, ["choosy", "demo", "echo", "flaky", "loop", "raw", "slow"]);
     assert_eq!(provider.id(), "lab");
-    assert!(provider.capabilities("demo").tools && !provider.capabilities("choosy").tools);
+    assert!(provider.capabilities("demo").has_tools());
+    assert_eq!(provider.capabilities("choosy").tools, Some(false));
     let error = provider.with_yaml("models: {echo: {turns: [{text: x}]}}").unwrap_err();
     assert!(error.context().contains("models.echo"), "{error}");
 }

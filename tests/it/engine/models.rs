@@ -118,8 +118,8 @@ async fn a_model_without_tools_calls_them_through_a_constrained_reply() {
     for mode in [ToolMode::Auto, ToolMode::Constrained] {
         let mut world = World::new([]).with_tool(tool.clone());
         let capabilities = Capabilities {
-            tools: mode == ToolMode::Constrained,
-            json_schema: true,
+            tools: Some(mode == ToolMode::Constrained),
+            json_schema: Some(true),
             ..Capabilities::default()
         };
         world.model = ScriptedModel::new([

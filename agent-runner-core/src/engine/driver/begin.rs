@@ -18,7 +18,7 @@ use crate::{
     engine::{journal, wait::WAIT_TOOL},
     event::EventBody,
     id::StepKey,
-    llm::{CallCx, LlmProvider, ToolSpec},
+    llm::{CallCx, Capabilities, ToolSpec},
     machine::{
         StepState,
         agent::{CONFIGURATION, RequestRules, build_request},
@@ -58,7 +58,8 @@ impl Driver {
             self.emit(EventBody::StepFailed { step: step.clone(), error })?;
             return Ok(true);
         };
-        let (specs, mode) = self.offer(&*provider);
+        let capabilities = self.inner.providers.capabilities(&model).capabilities;
+        let (specs, mode) = self.offer(&capabilities);
         self.emit(EventBody::LlmStarted {
             step: step.clone(),
             attempt,
@@ -66,12 +67,7 @@ impl Driver {
             tool_mode: mode,
             directives_upto: self.state.machine().unread_upto(),
         })?;
-        let rules = RequestRules {
-            spec: &self.run.spec,
-            tools: &specs,
-            mode,
-            capabilities: provider.capabilities(model.model()),
-        };
+        let rules = RequestRules { spec: &self.run.spec, tools: &specs, mode, capabilities };
         let request = build_request(self.state.machine().conversation(), &rules);
         let cancel = CancellationToken::new();
         let progress = Arc::new(Progress::default());
@@ -101,7 +97,7 @@ impl Driver {
     }
 
     /// The tools that the model is offered, and how.
-    fn offer(&self, provider: &dyn LlmProvider) -> (Vec<ToolSpec>, ToolMode) {
+    fn offer(&self, capabilities: &Capabilities) -> (Vec<ToolSpec>, ToolMode) {
         let agent = &self.run.spec.agent;
         let specs = agent
             .tools
@@ -114,8 +110,7 @@ impl Driver {
                 tool.map(|tool| tool.info().spec.clone())
             })
             .collect();
-        let capabilities = provider.capabilities(agent.model.model());
-        (specs, RequestRules::resolve(agent.tool_mode, &capabilities))
+        (specs, RequestRules::resolve(agent.tool_mode, capabilities))
     }
 
     fn enter(

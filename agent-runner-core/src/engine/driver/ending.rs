@@ -58,8 +58,12 @@ impl Driver {
                 Ok(done)
             }
             Rest::Fail(error) => {
-                info!(reason = ?error.reason, "run failed");
-                self.fail(error, true).await
+                let reason = error.reason;
+                let done = self.fail(error, true).await?;
+                if done {
+                    info!(?reason, "run failed");
+                }
+                Ok(done)
             }
             Rest::Pause => {
                 let park =

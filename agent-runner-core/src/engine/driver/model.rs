@@ -90,8 +90,11 @@ impl ModelCall {
                 LlmEvent::ToolCallDelta { json, .. } => {
                     self.tell(LlmPhase::ToolCall, LiveKind::ToolCall, json);
                 }
-                LlmEvent::Finished(finished) => return Ok(finished),
-                LlmEvent::Started { .. } | LlmEvent::Keepalive => {}
+                LlmEvent::Finished(finished) => return Ok(*finished),
+                LlmEvent::Started { .. }
+                | LlmEvent::Keepalive
+                | LlmEvent::Usage { .. }
+                | LlmEvent::Limits(_) => {}
             }
         }
         Err(ProviderError::new(

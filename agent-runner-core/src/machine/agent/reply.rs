@@ -40,7 +40,12 @@ pub fn interpret(finished: &LlmFinished, rules: &ReplyRules<'_>) -> Reply {
                     .to_owned(),
             };
         }
-        StopReason::EndTurn | StopReason::ToolCalls | StopReason::Other(_) => {}
+        StopReason::EndTurn
+        | StopReason::ToolCalls
+        | StopReason::StopSequence
+        | StopReason::Pause
+        | StopReason::ContextFull
+        | StopReason::Other(_) => {}
     }
     let text = finished.message.plain_text();
     match rules.mode {

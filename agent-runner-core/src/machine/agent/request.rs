@@ -29,7 +29,7 @@ impl RequestRules<'_> {
     #[must_use]
     pub const fn resolve(wanted: ToolMode, capabilities: &Capabilities) -> ToolMode {
         match wanted {
-            ToolMode::Auto if capabilities.tools => ToolMode::Native,
+            ToolMode::Auto if matches!(capabilities.tools, Some(true)) => ToolMode::Native,
             ToolMode::Auto => ToolMode::Constrained,
             ToolMode::Native | ToolMode::Constrained => wanted,
         }
@@ -51,8 +51,7 @@ pub fn build_request(conversation: &[Message], rules: &RequestRules<'_>) -> LlmR
     } else {
         request.tools = rules.tools.to_vec();
         if let Some(schema) = &agent.output_schema {
-            let both = rules.tools.is_empty() || rules.capabilities.schema_with_tools;
-            if rules.capabilities.json_schema && both {
+            if rules.capabilities.has_schema(!rules.tools.is_empty()) {
                 request.output_schema = Some(schema.clone());
             }
             // Said in words as well: a model that calls tools first sees the schema only here.

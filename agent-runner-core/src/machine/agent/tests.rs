@@ -126,12 +126,7 @@ fn an_unread_message_keeps_an_answered_run_going_while_there_are_turns() {
 }
 
 fn finished(text: &str) -> LlmFinished {
-    LlmFinished {
-        message: Message::text(Role::Assistant, text),
-        stop: StopReason::EndTurn,
-        usage: Usage::default(),
-        request_id: None,
-    }
+    LlmFinished::new(Message::text(Role::Assistant, text), StopReason::EndTurn, Usage::default())
 }
 
 fn tools() -> Vec<ToolSpec> {
@@ -185,7 +180,7 @@ fn the_request_offers_tools_as_the_mode_says() {
     let constrained = build_request(&conversation, &rules);
     assert!(constrained.tools.is_empty() && constrained.output_schema.is_some());
     assert_eq!(constrained.messages[0].role, Role::System);
-    let with_tools = Capabilities { tools: true, ..Capabilities::default() };
+    let with_tools = Capabilities { tools: Some(true), ..Capabilities::default() };
     assert_eq!(RequestRules::resolve(ToolMode::Auto, &with_tools), ToolMode::Native);
     let without = Capabilities::default();
     assert_eq!(RequestRules::resolve(ToolMode::Auto, &without), ToolMode::Constrained);

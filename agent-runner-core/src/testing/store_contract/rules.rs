@@ -152,7 +152,7 @@ pub async fn i8_epoch_control_and_numbers_only_rise<H: StoreHarness>() {
             run = f.claimed_by(worker, run.id).await;
             assert_eq!((run.epoch, run.control), (before.epoch + 1, before.control + 1));
         } else if round % 3 == 0 {
-            f.append(parking(&run, ParkReason::Retry, Some(f.now()))).await;
+            f.append(parking(&run, ParkReason::Timer, Some(f.now()))).await;
         } else {
             f.store.leave(run.owner.unwrap()).await.unwrap();
             f.store.sweep(super::fixture::ALL).await.unwrap();

@@ -158,7 +158,7 @@ pub async fn a_claimable_run_that_is_not_listed_is_mended<H: StoreHarness>() {
     batch.ready = Ready::Never;
     f.append(batch).await;
     let parked = f.running().await;
-    let mut batch = parking(&parked, ParkReason::Retry, Some(seconds(f.now(), 10)));
+    let mut batch = parking(&parked, ParkReason::Timer, Some(seconds(f.now(), 10)));
     batch.ready = Ready::Never;
     f.append(batch).await;
     let mut want = vec![fresh.id, released.id, parked.id];

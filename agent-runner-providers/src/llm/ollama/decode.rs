@@ -96,7 +96,7 @@ impl Decoder {
             self.done = true;
             let reply = std::mem::take(&mut self.reply);
             let stop = stop(line.done_reason.as_deref());
-            out.push_back(LlmEvent::Finished(reply.finish(stop, usage, self.request_id.take())));
+            out.push_back(reply.finish(stop, usage, self.request_id.take()).into());
         }
         Ok(())
     }

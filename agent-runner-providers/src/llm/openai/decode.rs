@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::{
     calls::Calls,
     error,
-    names::ToolNames,
     wire::{Choice, Chunk, Delta},
 };
 use crate::{
@@ -16,6 +15,7 @@ use crate::{
     llm::{
         Fault,
         json::parse,
+        names::ToolNames,
         reply::{Reply, arguments},
         stream::{REPLY_BYTES_MAX, ReplyDecoder, too_large},
     },
@@ -193,7 +193,7 @@ impl Decoder {
             stop => stop,
         };
         let reply = std::mem::take(&mut self.reply);
-        out.push_back(LlmEvent::Finished(reply.finish(stop, self.usage, self.request_id.take())));
+        out.push_back(reply.finish(stop, self.usage, self.request_id.take()).into());
     }
 
     fn document(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
@@ -286,6 +286,7 @@ fn usage(reported: &Value) -> Usage {
         output: count("/completion_tokens"),
         cache_read,
         cache_write,
+        cache_write_1h: None,
         reasoning: count("/completion_tokens_details/reasoning_tokens"),
     }
 }

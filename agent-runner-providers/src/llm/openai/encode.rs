@@ -6,9 +6,9 @@ use agent_runner_core::{
 };
 use serde_json::{Map, Value, json};
 
-use super::names::ToolNames;
 use crate::llm::{
     Fault,
+    names::ToolNames,
     outgoing::{replayed_arguments, shortest},
 };
 
@@ -152,7 +152,10 @@ fn assistant(
                 && state.model == model
                 && let Some(field) = state.raw.get("field").and_then(Value::as_str)
             {
-                turn.insert(field.to_owned(), text.clone().into());
+                let said = turn.entry(field).or_insert_with(|| Value::String(String::new()));
+                if let Value::String(said) = said {
+                    said.push_str(text);
+                }
             }
         }
         turn.insert("tool_calls".into(), calls.into());

@@ -84,7 +84,7 @@ pub(super) fn reported(document: &Value, status: Option<u16>) -> Option<Fault> {
         .find_map(|name| kind_of_code(name))
         .or_else(|| kind_of_message(&message, status))
         .unwrap_or_else(|| status.map_or(ErrorKind::Unavailable, Fault::kind_of_status));
-    Some(Fault { kind, code, message })
+    Some(Fault::new(kind, message).with_code(code))
 }
 
 fn kind_of_code(code: &str) -> Option<ErrorKind> {

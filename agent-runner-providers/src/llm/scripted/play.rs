@@ -117,7 +117,7 @@ pub(super) fn steps(
         None => {
             let stop = turn.stop.clone().unwrap_or(StopReason::EndTurn);
             let finished = reply.finish(stop, turn.usage.usage(), None);
-            (Duration::ZERO, Ok(LlmEvent::Finished(finished)))
+            (Duration::ZERO, Ok(finished.into()))
         }
     });
     steps

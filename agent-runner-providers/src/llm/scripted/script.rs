@@ -124,7 +124,7 @@ impl Tokens {
     /// The same, as core counts them.
     pub(super) const fn usage(self) -> Usage {
         let Self { input, output, cache_read, cache_write, reasoning } = self;
-        Usage { input, output, cache_read, cache_write, reasoning }
+        Usage { input, output, cache_read, cache_write, cache_write_1h: None, reasoning }
     }
 }
 

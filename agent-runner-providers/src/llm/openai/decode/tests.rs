@@ -38,7 +38,12 @@ fn decoder() -> Decoder {
             input_schema: json!({}),
         })
         .to_vec();
-    Decoder::new(&request, ToolNames::of(&request), "openai", Some("req_1".to_owned()))
+    Decoder::new(
+        &request,
+        ToolNames::of(&request, super::super::NAMES),
+        "openai",
+        Some("req_1".to_owned()),
+    )
 }
 
 fn one(bytes: &[u8]) -> (Vec<LlmEvent>, Option<Fault>) {

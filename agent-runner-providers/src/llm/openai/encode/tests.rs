@@ -12,7 +12,8 @@ fn spec(name: &str) -> ToolSpec {
 }
 
 fn encoded(request: &LlmRequest) -> Value {
-    body(request, &ToolNames::of(request), Dialect::of("localhost"), "openai").unwrap()
+    body(request, &ToolNames::of(request, super::super::NAMES), Dialect::of("localhost"), "openai")
+        .unwrap()
 }
 
 fn reasoning(provider: &str, model: &str, text: &str) -> Part {
@@ -128,8 +129,13 @@ fn extra_adds_and_removes_fields_but_does_not_contradict_the_request() {
     let body = encoded(&request);
     assert_eq!((&body["seed"], body.get("stream_options")), (&json!(7), None));
     request.extra.insert("messages".into(), json!([]));
-    let fault =
-        super::body(&request, &ToolNames::default(), Dialect::of("h"), "openai").unwrap_err();
+    let fault = super::body(
+        &request,
+        &ToolNames::of(&request, super::super::NAMES),
+        Dialect::of("h"),
+        "openai",
+    )
+    .unwrap_err();
     assert_eq!(fault.kind, ErrorKind::InvalidRequest);
 }
 
@@ -137,7 +143,10 @@ fn extra_adds_and_removes_fields_but_does_not_contradict_the_request() {
 fn each_host_gets_its_dialect() {
     let mut request = LlmRequest::new("m", Vec::new());
     request.max_output_tokens = Some(5);
-    let at = |host| body(&request, &ToolNames::default(), Dialect::of(host), "openai").unwrap();
+    let at = |host| {
+        body(&request, &ToolNames::of(&request, super::super::NAMES), Dialect::of(host), "openai")
+            .unwrap()
+    };
     assert_eq!(at("api.openai.com")["max_completion_tokens"], 5);
     assert_eq!(at("127.0.0.1")["max_tokens"], 5);
     assert_eq!(at("api.mistral.ai").get("stream_options"), None);

@@ -1,14 +1,24 @@
-//! Tool names that the API accepts (`^[a-zA-Z0-9_-]{1,64}$`) for ours, which may contain dots.
+//! Tool names that an API accepts for ours, which may contain dots.
 
 use std::collections::BTreeMap;
 
 use agent_runner_core::{llm::LlmRequest, message::Part};
 
-const NAME_LENGTH_MAX: usize = 64;
+/// Which names an API takes. All of them take ASCII letters, digits and `_`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NameRules {
+    /// Longest name in characters.
+    pub(crate) length_max: usize,
+    /// What a name may contain besides letters, digits and `_`.
+    pub(crate) also: &'static str,
+    /// Whether a name may begin with something else than a letter or `_`.
+    pub(crate) any_first: bool,
+}
 
 /// A reversible map for the names of one request.
-#[derive(Debug, Default)]
-pub(super) struct ToolNames {
+#[derive(Debug)]
+pub(crate) struct ToolNames {
+    rules: NameRules,
     wire_of: BTreeMap<String, String>,
     name_of: BTreeMap<String, String>,
 }
@@ -16,7 +26,7 @@ pub(super) struct ToolNames {
 impl ToolNames {
     /// The names that a request offers and mentions. Those that need no rewriting come first, so
     /// that `a_b` keeps its name beside `a.b`.
-    pub(super) fn of(request: &LlmRequest) -> Self {
+    pub(crate) fn of(request: &LlmRequest, rules: NameRules) -> Self {
         let offered = request.tools.iter().map(|tool| tool.name.as_str());
         let mentioned = request.messages.iter().flat_map(|message| &message.parts).filter_map(
             |part| match part {
@@ -25,8 +35,8 @@ impl ToolNames {
             },
         );
         let names: Vec<&str> = offered.chain(mentioned).collect();
-        let mut map = Self::default();
-        for name in names.iter().filter(|name| rewritten(name) == **name) {
+        let mut map = Self { rules, wire_of: BTreeMap::new(), name_of: BTreeMap::new() };
+        for name in names.iter().filter(|name| rules.rewritten(name) == **name) {
             map.add(name);
         }
         for name in names {
@@ -39,12 +49,12 @@ impl ToolNames {
         if self.wire_of.contains_key(name) {
             return;
         }
-        let plain = rewritten(name);
+        let plain = self.rules.rewritten(name);
         let mut wire = plain.clone();
         let mut number = 2;
         while self.name_of.contains_key(&wire) {
             let suffix = format!("_{number}");
-            wire = plain.chars().take(NAME_LENGTH_MAX - suffix.len()).collect();
+            wire = plain.chars().take(self.rules.length_max - suffix.len()).collect();
             wire.push_str(&suffix);
             number += 1;
         }
@@ -53,24 +63,29 @@ impl ToolNames {
     }
 
     /// The name to send.
-    pub(super) fn wire(&self, name: &str) -> String {
-        self.wire_of.get(name).cloned().unwrap_or_else(|| rewritten(name))
+    pub(crate) fn wire(&self, name: &str) -> String {
+        self.wire_of.get(name).cloned().unwrap_or_else(|| self.rules.rewritten(name))
     }
 
     /// The name that was meant; a name nobody offered stays as the model wrote it.
-    pub(super) fn name(&self, wire: &str) -> String {
+    pub(crate) fn name(&self, wire: &str) -> String {
         self.name_of.get(wire).map_or(wire, String::as_str).to_owned()
     }
 }
 
-fn rewritten(name: &str) -> String {
-    let wire: String = name
-        .chars()
-        .take(NAME_LENGTH_MAX)
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' })
-        .collect();
-    // A model may have called a tool without a name; the API refuses an empty one.
-    if wire.is_empty() { "_".to_owned() } else { wire }
+impl NameRules {
+    fn rewritten(self, name: &str) -> String {
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || self.also.contains(c);
+        let mut wire: String =
+            name.chars().take(self.length_max).map(|c| if fits(c) { c } else { '_' }).collect();
+        // A model may have called a tool without a name; no API takes an empty one.
+        let begins = wire.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if wire.is_empty() || !(self.any_first || begins) {
+            wire.insert(0, '_');
+            wire.truncate(self.length_max);
+        }
+        wire
+    }
 }
 
 #[cfg(test)]
@@ -81,7 +96,13 @@ mod tests {
 
     use super::*;
 
+    const RULES: NameRules = NameRules { length_max: 64, also: "-", any_first: true };
+
     fn names(offered: &[&str]) -> ToolNames {
+        names_by(RULES, offered)
+    }
+
+    fn names_by(rules: NameRules, offered: &[&str]) -> ToolNames {
         let mut request = LlmRequest::new("m", Vec::new());
         request.tools = offered
             .iter()
@@ -91,7 +112,7 @@ mod tests {
                 input_schema: json!({}),
             })
             .collect();
-        ToolNames::of(&request)
+        ToolNames::of(&request, rules)
     }
 
     #[test]
@@ -103,6 +124,14 @@ mod tests {
         assert_eq!(names.name("a_b_2"), "a.b");
         assert_eq!(names.name("files_write"), "files.write");
         assert_eq!(names.name("unknown.tool"), "unknown.tool");
+    }
+
+    #[test]
+    fn an_api_that_wants_a_letter_first_gets_one() {
+        let rules = NameRules { length_max: 8, also: "-.:", any_first: false };
+        let names = names_by(rules, &["a.b", "7up", "-x", "1234567890", "é"]);
+        let wires = ["a.b", "7up", "-x", "1234567890", "é"].map(|name| names.wire(name));
+        assert_eq!(wires, ["a.b", "_7up", "_-x", "_1234567", "_"]);
     }
 
     proptest! {
