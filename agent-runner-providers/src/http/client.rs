@@ -110,7 +110,7 @@ impl HttpClient {
     }
 
     /// With a header that every request carries.
-    #[expect(dead_code, reason = "for APIs with a version header")]
+    #[cfg(feature = "anthropic")]
     pub(crate) fn with_header(mut self, header: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(header, value);
         self
