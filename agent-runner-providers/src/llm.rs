@@ -5,7 +5,7 @@ pub(crate) mod anthropic;
 #[cfg(feature = "_http")]
 mod fault;
 mod json;
-#[cfg(feature = "_http")]
+#[cfg(any(feature = "anthropic", feature = "openai"))]
 mod names;
 #[cfg(feature = "ollama")]
 pub(crate) mod ollama;
