@@ -11,6 +11,8 @@ mod store;
 
 #[cfg(feature = "_http")]
 pub use self::http::Timeouts;
+#[cfg(feature = "anthropic")]
+pub use self::llm::anthropic::{AnthropicProvider, CacheLifetime};
 #[cfg(feature = "ollama")]
 pub use self::llm::ollama::OllamaProvider;
 #[cfg(feature = "openai")]

@@ -1,9 +1,11 @@
 //! Models behind [`LlmProvider`](agent_runner_core::llm::LlmProvider).
 
+#[cfg(feature = "anthropic")]
+pub(crate) mod anthropic;
 #[cfg(feature = "_http")]
 mod fault;
 mod json;
-#[cfg(feature = "_http")]
+#[cfg(any(feature = "anthropic", feature = "openai"))]
 mod names;
 #[cfg(feature = "ollama")]
 pub(crate) mod ollama;
