@@ -11,6 +11,8 @@ mod store;
 
 #[cfg(feature = "_http")]
 pub use self::http::Timeouts;
+#[cfg(feature = "gemini")]
+pub use self::llm::gemini::GeminiProvider;
 #[cfg(feature = "ollama")]
 pub use self::llm::ollama::OllamaProvider;
 #[cfg(feature = "openai")]

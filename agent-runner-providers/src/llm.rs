@@ -2,6 +2,8 @@
 
 #[cfg(feature = "_http")]
 mod fault;
+#[cfg(feature = "gemini")]
+pub(crate) mod gemini;
 mod json;
 #[cfg(feature = "_http")]
 mod names;
