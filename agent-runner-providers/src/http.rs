@@ -17,7 +17,9 @@ pub use self::client::Timeouts;
 #[cfg(feature = "ollama")]
 pub(crate) use self::ndjson::LineDecoder;
 #[cfg(any(feature = "gemini", feature = "openai"))]
-pub(crate) use self::sse::{SseDecoder, SseEvent};
+pub(crate) use self::sse::SseDecoder;
+#[cfg(feature = "openai")]
+pub(crate) use self::sse::SseEvent;
 pub(crate) use self::{
     answer::{Body, Refusal},
     client::HttpClient,
