@@ -9,9 +9,11 @@
     reason = "tests fail by panicking, and a test binary has no public surface"
 )]
 
-#[cfg(any(feature = "ollama", feature = "openai"))]
+#[cfg(any(feature = "gemini", feature = "ollama", feature = "openai"))]
 mod service;
 
+#[cfg(feature = "gemini")]
+mod gemini;
 #[cfg(feature = "ollama")]
 mod ollama;
 #[cfg(feature = "openai")]

@@ -154,18 +154,19 @@ impl Decoder {
             let fits = |id: &String| (1..=RESPONSE_ID_BYTES_MAX).contains(&id.len());
             self.request_id = frame.response_id.filter(fits);
         }
-        // One candidate was asked for; another index is somebody else's.
-        for candidate in candidates {
-            if candidate.index.unwrap_or(0) == 0 {
-                self.candidate(candidate, out)?;
-            }
-        }
+        // Before the candidate, so that the usage of a reply that failed is told, too.
         if let Some(reported) = frame.usage_metadata.filter(Value::is_object) {
             let usage = usage(&reported);
             // Each frame tells the whole usage until then.
             if usage != self.usage {
                 self.usage = usage;
                 out.push_back(LlmEvent::Usage { usage });
+            }
+        }
+        // One candidate was asked for; another index is somebody else's.
+        for candidate in candidates {
+            if candidate.index.unwrap_or(0) == 0 {
+                self.candidate(candidate, out)?;
             }
         }
         Ok(())
@@ -376,9 +377,10 @@ impl Decoder {
 
 impl ReplyDecoder for Decoder {
     fn push(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        let mut bytes = bytes;
         if matches!(self.form, Form::Unknown) {
-            let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-            self.form = match first {
+            bytes = bytes.trim_ascii_start();
+            self.form = match bytes.first() {
                 None => return Ok(()),
                 Some(b'{' | b'[' | b'<') => Form::Document(Vec::new()),
                 Some(_) => Form::Events(Lines {
