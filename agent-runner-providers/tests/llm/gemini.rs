@@ -1,12 +1,14 @@
 //! [`GeminiProvider`] over real connections.
 
+mod embed;
+mod models;
+
 use std::{error::Error as _, sync::Arc, time::Duration};
 
 use agent_runner_core::{
     llm::{
-        CallCx, EmbedPurpose, EmbedRequest, Embedder, ErrorKind, LlmEvent, LlmProvider,
-        LlmProviderExt as _, LlmRequest, ReasoningEffort, Recovery, SendState, StopReason,
-        ToolSpec,
+        CallCx, Embedder as _, ErrorKind, LlmEvent, LlmProvider, LlmProviderExt as _, LlmRequest,
+        ReasoningEffort, Recovery, SendState, StopReason, ToolSpec,
     },
     message::{Message, Part, Role},
     testing::llm_contract::{BAD_ARGUMENTS, LlmHarness, Scene},
@@ -125,7 +127,7 @@ async fn the_key_goes_into_its_header_and_never_into_a_url() {
     provider.complete(&request(), &cx()).await.unwrap();
     provider.count_tokens(&request(), &cx()).await.unwrap();
     provider.models(&cx()).await.unwrap();
-    provider.embed(&texts(&["a"]), &cx()).await.unwrap();
+    provider.embed(&embed::texts(&["a"]), &cx()).await.unwrap();
     let sent = service.requests();
     assert_eq!(sent.len(), 4);
     for request in sent {
@@ -426,167 +428,6 @@ async fn a_service_that_is_not_there_is_named_and_certainly_got_nothing() {
     assert!(error.context().contains(&url) && error.context().contains("refused"), "{error}");
     let source = format!("{:?}", error.source());
     assert!(!source.contains("/v1beta") && !source.contains(KEY), "{source}");
-}
-
-#[tokio::test]
-async fn tokens_are_counted_with_instructions_and_tools() {
-    let service = Service::always(Answer::ok("{\"totalTokens\":31}")).await;
-    let mut request = request();
-    request.messages.insert(0, Message::text(Role::System, "Be brief."));
-    let counted = provider(&service).count_tokens(&request, &cx()).await.unwrap();
-    assert_eq!(counted, Some(31));
-    let sent = &service.requests()[0];
-    assert_eq!(sent.line, "POST /v1beta/models/gemini-3.8-flash:countTokens");
-    let asked = &sent.body["generateContentRequest"];
-    assert_eq!(asked["model"], "models/gemini-3.8-flash");
-    assert_eq!(asked["systemInstruction"]["parts"][0]["text"], "Be brief.");
-    assert_eq!(asked["tools"][0]["functionDeclarations"][0]["name"], "files.write");
-    let strange = Service::always(Answer::ok("<html>")).await;
-    let error = provider(&strange).count_tokens(&request, &cx()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::MalformedResponse);
-}
-
-#[tokio::test]
-async fn the_models_are_those_that_answer_and_what_they_can_do_is_remembered() {
-    let service = Service::start(|request: &Request| {
-        Answer::ok(match request.line.as_str() {
-            "GET /v1beta/models?pageSize=1000" => {
-                r#"{"models":[
-                    {"name":"models/gemini-3.8-flash","inputTokenLimit":1048576,"outputTokenLimit":65536,
-                        "supportedGenerationMethods":["generateContent","countTokens"],"thinking":true},
-                    {"name":"models/gemini-embedding-001","inputTokenLimit":2048,
-                        "supportedGenerationMethods":["embedContent"]},{}],
-                    "nextPageToken":"a/b=&c"}"#
-            }
-            "GET /v1beta/models?pageSize=1000&pageToken=a%2Fb%3D%26c" => {
-                r#"{"models":[{"name":"models/gemini-3-nano","thinking":false,
-                    "supportedGenerationMethods":["generateContent"]}]}"#
-            }
-            _ => "{}",
-        })
-    })
-    .await;
-    let provider = provider(&service);
-    assert_eq!(provider.capabilities(MODEL).context_window, None);
-    let models = provider.models(&cx()).await.unwrap();
-    let ids: Vec<&str> = models.iter().map(|model| model.id.as_str()).collect();
-    assert_eq!(ids, ["gemini-3.8-flash", "gemini-3-nano"]);
-    for name in [MODEL, "models/gemini-3.8-flash"] {
-        let known = provider.capabilities(name);
-        assert_eq!(known, models[0].capabilities);
-        assert_eq!((known.context_window, known.max_output), (Some(1_114_112), Some(65_536)));
-        assert_eq!((known.reasoning, known.json_schema), (Some(true), Some(true)));
-        assert_eq!((known.schema_with_tools, known.tools), (Some(false), None));
-    }
-    assert_eq!(models[1].capabilities.reasoning, Some(false));
-    let mut request = request();
-    request.model = "gemini-3-nano".to_owned();
-    request.reasoning = Some(ReasoningEffort::High);
-    let (_, _) = hear(&provider, &request, &cx()).await;
-    let sent = service.requests().pop().unwrap();
-    assert_eq!(sent.body.get("generationConfig"), None, "it does not think: {}", sent.body);
-}
-
-#[tokio::test]
-async fn a_list_of_models_without_end_is_given_up() {
-    let service = Service::always(Answer::ok(r#"{"models":[],"nextPageToken":"again"}"#)).await;
-    let error = provider(&service).models(&cx()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::MalformedResponse);
-    assert_eq!(service.requests().len(), 32);
-    let refused = Service::always(Answer::new(400, &[], &bad_key())).await;
-    let error = provider(&refused).models(&cx()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Auth);
-}
-
-fn texts(texts: &[&str]) -> EmbedRequest {
-    EmbedRequest {
-        model: "gemini-embedding-001".to_owned(),
-        texts: texts.iter().map(|text| (*text).to_owned()).collect(),
-        purpose: EmbedPurpose::Document,
-        dimensions: None,
-    }
-}
-
-/// Numbers the texts of a request from 0.
-fn vectors(request: &Request) -> Answer {
-    let entries = request.body["requests"].as_array().unwrap();
-    let vectors: Vec<Value> = (0..entries.len()).map(|n| json!({"values": [n, 0.5]})).collect();
-    Answer::ok(&json!({"embeddings": vectors}).to_string())
-}
-
-#[tokio::test]
-async fn each_text_is_an_entry_of_its_own_and_many_are_sent_in_several_requests() {
-    let service = Service::start(vectors).await;
-    let many = vec!["x"; 130];
-    let request = EmbedRequest {
-        model: "models/gemini-embedding-001".to_owned(),
-        purpose: EmbedPurpose::Query,
-        dimensions: Some(2),
-        ..texts(&many)
-    };
-    let embedded = provider(&service).embed(&request, &cx()).await.unwrap();
-    assert_eq!(embedded.vectors.len(), 130);
-    assert_eq!(
-        (&embedded.vectors[99], &embedded.vectors[100]),
-        (&vec![99.0, 0.5], &vec![0.0, 0.5])
-    );
-    let sent = service.requests();
-    assert_eq!(sent.len(), 2);
-    assert_eq!(sent[0].line, "POST /v1beta/models/gemini-embedding-001:batchEmbedContents");
-    assert_eq!(sent[1].body["requests"].as_array().unwrap().len(), 30);
-    assert_eq!(
-        sent[0].body["requests"][0],
-        json!({
-            "model": "models/gemini-embedding-001",
-            "content": {"parts": [{"text": "x"}]},
-            "taskType": "RETRIEVAL_QUERY",
-            "outputDimensionality": 2,
-        })
-    );
-}
-
-#[tokio::test]
-async fn vectors_that_are_missing_short_or_no_numbers_are_an_error() {
-    for (answer, dimensions) in [
-        (r#"{"embeddings":[{"values":[1.0]}]}"#, None),
-        (r#"{"embeddings":[{"values":[1.0]},{"values":[1.0,2.0]}]}"#, None),
-        (r#"{"embeddings":[{"values":[1.0]},{"values":[1.0]}]}"#, Some(3)),
-        (r#"{"embeddings":[{"values":[1e300]},{"values":[1.0]}]}"#, None),
-        (r#"{"embeddings":[{},{}]}"#, None),
-        ("[]", None),
-    ] {
-        let service = Service::always(Answer::ok(answer)).await;
-        let request = EmbedRequest { dimensions, ..texts(&["a", "b"]) };
-        let error = provider(&service).embed(&request, &cx()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::MalformedResponse, "{answer}: {error}");
-    }
-    let refused = Service::always(Answer::new(400, &[], &bad_key())).await;
-    let error = provider(&refused).embed(&texts(&["a"]), &cx()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Auth);
-    assert!(!format!("{error:?}").contains(KEY));
-}
-
-#[tokio::test]
-async fn a_text_that_the_model_would_cut_is_refused_and_one_that_only_looks_long_is_not() {
-    let service = Service::start(|request: &Request| match request.line.as_str() {
-        "GET /v1beta/models/gemini-embedding-001" => Answer::ok("{\"inputTokenLimit\":2048}"),
-        line if line.ends_with(":countTokens") => {
-            let text = request.body["contents"][0]["parts"][0]["text"].as_str().unwrap();
-            Answer::ok(&json!({"totalTokens": text.len() / 4}).to_string())
-        }
-        _ => vectors(request),
-    })
-    .await;
-    let provider = provider(&service);
-    let (fits, looks_long, long) = ("x".repeat(2000), "x".repeat(8000), "x".repeat(9000));
-    let embedded = provider.embed(&texts(&[&fits, &looks_long]), &cx()).await.unwrap();
-    assert_eq!(embedded.vectors.len(), 2);
-    let error = provider.embed(&texts(&["a", &long]), &cx()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ContextLength);
-    assert!(error.context().starts_with("text 2 is longer than the 2048 tokens"), "{error}");
-    let lines: Vec<String> = service.requests().into_iter().map(|it| it.line).collect();
-    let asked = lines.iter().filter(|line| line.starts_with("GET ")).count();
-    assert_eq!((asked, lines.len()), (1, 4), "{lines:?}");
 }
 
 #[test]

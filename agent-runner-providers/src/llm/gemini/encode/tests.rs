@@ -57,46 +57,43 @@ fn said(role: Role, parts: Vec<Part>) -> Message {
     Message { role, parts }
 }
 
-#[test]
-fn a_conversation_with_tools_is_encoded_whole() {
+fn conversation() -> Vec<Message> {
     let failed = Part::ToolResult {
         call_id: "c2".into(),
         name: "7.up".into(),
         text: "no".into(),
         is_error: true,
     };
-    let mut request = LlmRequest::new(
-        NEW,
-        vec![
-            Message::text(Role::System, "Be brief."),
-            Message::text(Role::System, "Be kind."),
-            Message::text(Role::User, "Write a.md"),
-            Message::text(Role::User, "Now."),
-            said(
-                Role::Assistant,
-                vec![
-                    Part::Reasoning { text: "unsigned".into(), provider_state: None },
-                    Part::Reasoning {
-                        text: "I think".into(),
-                        provider_state: own(json!({"thoughtSignature": "r=="})),
-                    },
-                    call(
-                        "c1",
-                        "files.write",
-                        own(json!({"thoughtSignature": "s-_/+=", "id": "fc_1"})),
-                    ),
-                    call("c2", "7.up", own(json!({"id": "fc_2"}))),
-                ],
-            ),
-            said(Role::Tool, vec![failed, result("c1", "files.write", "ok")]),
-            Message::text(Role::User, "And?"),
-            said(
-                Role::Assistant,
-                vec![text("Done", None), text("", own(json!({"thoughtSignature": "t"})))],
-            ),
-            Message::text(Role::System, "Be quick."),
-        ],
-    );
+    vec![
+        Message::text(Role::System, "Be brief."),
+        Message::text(Role::System, "Be kind."),
+        Message::text(Role::User, "Write a.md"),
+        Message::text(Role::User, "Now."),
+        said(
+            Role::Assistant,
+            vec![
+                Part::Reasoning { text: "unsigned".into(), provider_state: None },
+                Part::Reasoning {
+                    text: "I think".into(),
+                    provider_state: own(json!({"thoughtSignature": "r=="})),
+                },
+                call("c1", "files.write", own(json!({"thoughtSignature": "s-_/+=", "id": "fc_1"}))),
+                call("c2", "7.up", own(json!({"id": "fc_2"}))),
+            ],
+        ),
+        said(Role::Tool, vec![failed, result("c1", "files.write", "ok")]),
+        Message::text(Role::User, "And?"),
+        said(
+            Role::Assistant,
+            vec![text("Done", None), text("", own(json!({"thoughtSignature": "t"})))],
+        ),
+        Message::text(Role::System, "Be quick."),
+    ]
+}
+
+#[test]
+fn a_conversation_with_tools_is_encoded_whole() {
+    let mut request = LlmRequest::new(NEW, conversation());
     request.tools = vec![spec("files.write"), spec("7.up")];
     request.temperature = Some(0.2);
     request.max_output_tokens = Some(64);
