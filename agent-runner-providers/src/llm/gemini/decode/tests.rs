@@ -13,7 +13,7 @@ macro_rules! fixtures {
     };
 }
 
-const FIXTURES: [(&str, &[u8]); 24] = fixtures![
+const FIXTURES: [(&str, &[u8]); 25] = fixtures![
     "text.sse",
     "thoughts.sse",
     "signed_parallel_calls.sse",
@@ -37,6 +37,7 @@ const FIXTURES: [(&str, &[u8]); 24] = fixtures![
     "error.json",
     "surrogates.sse",
     "unread_part.sse",
+    "paused.sse",
     "framing.sse",
 ];
 
@@ -196,6 +197,19 @@ fn stop_with_calls_means_that_the_model_waits_for_tools() {
     let reply = reply("signed_parallel_calls.sse");
     assert_eq!(reply.stop, StopReason::ToolCalls);
     assert_eq!(reply.message.tool_calls().count(), 3);
+}
+
+#[test]
+fn a_reply_that_can_go_on_is_paused_with_its_token_and_one_without_is_not() {
+    let paused = reply("paused.sse");
+    assert_eq!(paused.stop, StopReason::Pause);
+    let Some(Part::Text { text, provider_state: Some(state) }) = paused.message.parts.last() else {
+        panic!("{paused:?}")
+    };
+    assert_eq!((text.as_str(), &state.raw), ("", &json!({"continuationToken": "Q2hlY2s-_2"})));
+    let (mut events, _) = one(frame(&json!({"finishReason": "CONTINUATION"})).as_bytes());
+    let Some(LlmEvent::Finished(reply)) = events.pop() else { panic!("{events:?}") };
+    assert_eq!(reply.stop, StopReason::Other("CONTINUATION".into()));
 }
 
 #[test]

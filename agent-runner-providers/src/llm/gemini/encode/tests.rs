@@ -1,4 +1,4 @@
-use agent_runner_core::message::{Message, Part, ProviderState, Role, ToolCall};
+use agent_runner_core::message::{Message, Part, Role, ToolCall};
 use proptest::prelude::*;
 
 use super::*;
@@ -217,6 +217,30 @@ fn duplicate_call_ids_of_a_conversation_are_made_unique_when_they_go_back() {
         let response = &contents[turn + 1]["parts"][0]["functionResponse"];
         assert_eq!((&response["id"], &response["response"]["output"]), (&json!(id), &json!(id)));
     }
+}
+
+#[test]
+fn a_paused_reply_goes_on_with_its_token_and_the_request_it_belongs_to() {
+    let paused = |said_so_far: &str, token: &str| {
+        let token = own(json!({"continuationToken": token}));
+        said(Role::Assistant, vec![text(said_so_far, None), text("", token)])
+    };
+    let mut messages = vec![Message::text(Role::User, "Write a book")];
+    let first = contents_of(NEW, messages.clone());
+    for token in ["t1", "t2"] {
+        messages.push(paused("Once", token));
+        let body = encoded(&LlmRequest::new(NEW, messages.clone()));
+        assert_eq!((&body["continuationToken"], &body["contents"]), (&json!(token), &first));
+        let elsewhere = encoded(&LlmRequest::new(OLD, messages.clone()));
+        assert_eq!(elsewhere.get("continuationToken"), None);
+        assert_eq!(elsewhere["contents"][1]["parts"][0]["text"], "Once");
+    }
+    messages.push(Message::text(Role::Assistant, "upon a time"));
+    messages.push(Message::text(Role::User, "Thanks"));
+    let body = encoded(&LlmRequest::new(NEW, messages));
+    assert_eq!(body.get("continuationToken"), None);
+    let parts = json!([{"text": "Once"}, {"text": "Once"}, {"text": "upon a time"}]);
+    assert_eq!(body["contents"][1]["parts"], parts);
 }
 
 #[test]
