@@ -5,7 +5,7 @@ mod fault;
 #[cfg(feature = "gemini")]
 pub(crate) mod gemini;
 mod json;
-#[cfg(feature = "_http")]
+#[cfg(any(feature = "gemini", feature = "openai"))]
 mod names;
 #[cfg(feature = "ollama")]
 pub(crate) mod ollama;
