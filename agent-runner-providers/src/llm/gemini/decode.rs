@@ -339,7 +339,7 @@ impl Decoder {
         out.push_back(reply.finish(stop, self.usage, self.request_id.take()).into());
     }
 
-    /// Takes bytes of a stream, line by line, so that what stands between events keeps its place.
+    /// Takes bytes of a stream, so that what stands between events keeps its place.
     fn lines(
         &mut self,
         lines: &mut Lines,
@@ -347,24 +347,32 @@ impl Decoder {
         out: &mut VecDeque<LlmEvent>,
     ) -> Result<(), Fault> {
         let mut rest = bytes;
-        let mut events = Vec::new();
         while !rest.is_empty() {
-            let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-            let (line, tail) = rest.split_at(end.map_or(rest.len(), |at| at + 1));
+            let found = lines.bare.next(rest)?;
+            let (Found::Other(count) | Found::Piece(count) | Found::Document(count, _)) = found;
+            let (piece, tail) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             rest = tail;
-            match lines.bare.push(line)? {
-                Found::Document(json) => self.bare(&json, out)?,
-                Found::Piece => {}
-                Found::Nothing => {
-                    let pushed = lines.events.push(line, &mut events);
-                    for event in events.drain(..) {
-                        self.event(&event.name, &event.data, out)?;
-                    }
-                    pushed?;
-                }
+            match found {
+                Found::Other(_) => self.events(&mut lines.events, piece, out)?,
+                Found::Piece(_) => {}
+                Found::Document(_, json) => self.bare(&json, out)?,
             }
         }
         Ok(())
+    }
+
+    fn events(
+        &mut self,
+        decoder: &mut SseDecoder,
+        bytes: &[u8],
+        out: &mut VecDeque<LlmEvent>,
+    ) -> Result<(), Fault> {
+        let mut events = Vec::new();
+        let pushed = decoder.push(bytes, &mut events);
+        for event in &events {
+            self.event(&event.name, &event.data, out)?;
+        }
+        Ok(pushed?)
     }
 
     /// JSON that stood in the stream without being an event.
