@@ -13,6 +13,8 @@ mod store;
 pub use self::http::Timeouts;
 #[cfg(feature = "anthropic")]
 pub use self::llm::anthropic::{AnthropicProvider, CacheLifetime};
+#[cfg(feature = "gemini")]
+pub use self::llm::gemini::GeminiProvider;
 #[cfg(feature = "ollama")]
 pub use self::llm::ollama::OllamaProvider;
 #[cfg(feature = "openai")]

@@ -4,8 +4,10 @@
 pub(crate) mod anthropic;
 #[cfg(feature = "_http")]
 mod fault;
+#[cfg(feature = "gemini")]
+pub(crate) mod gemini;
 mod json;
-#[cfg(any(feature = "anthropic", feature = "openai"))]
+#[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
 mod names;
 #[cfg(feature = "ollama")]
 pub(crate) mod ollama;
