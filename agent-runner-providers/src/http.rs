@@ -12,6 +12,8 @@ mod retry_after;
 #[cfg(feature = "openai")]
 mod sse;
 
+use std::borrow::Cow;
+
 pub(crate) use self::base::base_url;
 pub use self::client::Timeouts;
 #[cfg(feature = "ollama")]
@@ -32,4 +34,11 @@ pub(crate) const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(crate) struct TooLong {
     /// The bound in bytes.
     pub(crate) limit: usize,
+}
+
+/// Bytes as text, in which U+FFFD stands for what is not UTF-8. As fast as the mere check where
+/// nothing has to be replaced, which `from_utf8_lossy` alone is not.
+#[inline]
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }

@@ -1,10 +1,14 @@
 //! Newline-delimited JSON: one document per line, as Ollama streams it.
 
-use super::TooLong;
+use memchr::memchr;
+
+use super::{TooLong, text};
 
 /// Turns bytes, cut anywhere, into lines. Blank lines are skipped; invalid UTF-8 is replaced.
+/// Copies only what is cut: a line that lies whole in one piece is lent out as it came in.
 #[derive(Debug)]
 pub(crate) struct LineDecoder {
+    /// The beginning of a line whose end is yet to come.
     line: Vec<u8>,
     limit: usize,
 }
@@ -15,30 +19,52 @@ impl LineDecoder {
         Self { line: Vec::new(), limit }
     }
 
-    /// Takes the next bytes and appends the lines that are complete now.
-    pub(crate) fn push(&mut self, bytes: &[u8], out: &mut Vec<String>) -> Result<(), TooLong> {
-        let mut pieces = bytes.split(|byte| *byte == b'\n').peekable();
-        while let Some(piece) = pieces.next() {
-            self.line.extend_from_slice(piece);
-            if self.line.len() > self.limit {
-                return Err(TooLong { limit: self.limit });
+    /// Takes the next bytes and hands over the lines that are complete now. Ends at the first
+    /// error, after which the decoder is of no more use.
+    pub(crate) fn push<E: From<TooLong>>(
+        &mut self,
+        bytes: &[u8],
+        mut each: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut rest = bytes;
+        while let Some(end) = memchr(b'\n', rest) {
+            let (line, tail) = rest.split_at(end);
+            self.check(line)?;
+            if self.line.is_empty() {
+                deliver(line, &mut each)?;
+            } else {
+                self.line.extend_from_slice(line);
+                self.finish(&mut each)?;
             }
-            if pieces.peek().is_some() {
-                self.finish(out);
-            }
+            rest = tail.get(1..).unwrap_or_default();
         }
+        self.check(rest)?;
+        self.line.extend_from_slice(rest);
         Ok(())
     }
 
-    /// The end of the stream: delivers a last line that lacks its line feed.
-    pub(crate) fn finish(&mut self, out: &mut Vec<String>) {
-        let line = String::from_utf8_lossy(&self.line);
-        let text = line.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{FEFF}');
-        if !text.is_empty() {
-            out.push(text.to_owned());
-        }
+    /// The end of the stream: hands over a last line that lacks its line feed.
+    pub(crate) fn finish<E>(
+        &mut self,
+        mut each: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let delivered = deliver(&self.line, &mut each);
         self.line.clear();
+        delivered
     }
+
+    fn check(&self, piece: &[u8]) -> Result<(), TooLong> {
+        if self.line.len() + piece.len() > self.limit {
+            return Err(TooLong { limit: self.limit });
+        }
+        Ok(())
+    }
+}
+
+fn deliver<E>(line: &[u8], each: &mut impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
+    let line = text(line);
+    let line = line.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{FEFF}');
+    if line.is_empty() { Ok(()) } else { each(line) }
 }
 
 #[cfg(test)]
@@ -50,13 +76,13 @@ mod tests {
     fn decode(pieces: &[&[u8]], limit: usize) -> (Vec<String>, Result<(), TooLong>) {
         let mut decoder = LineDecoder::new(limit);
         let mut out = Vec::new();
-        for piece in pieces {
-            if let Err(error) = decoder.push(piece, &mut out) {
-                return (out, Err(error));
-            }
-        }
-        decoder.finish(&mut out);
-        (out, Ok(()))
+        let mut each = |line: &str| {
+            out.push(line.to_owned());
+            Ok(())
+        };
+        let pushed = pieces.iter().try_for_each(|piece| decoder.push(piece, &mut each));
+        let end = pushed.and_then(|()| decoder.finish(&mut each));
+        (out, end)
     }
 
     #[test]
@@ -67,6 +93,20 @@ mod tests {
     #[test]
     fn an_endless_line_is_refused_at_the_limit() {
         assert_eq!(decode(&[b"a\n123", b"456"], 5), (vec!["a".into()], Err(TooLong { limit: 5 })));
+    }
+
+    #[test]
+    fn a_line_that_lies_whole_in_its_piece_is_not_copied() {
+        let bytes = b"{}\r\n {}\n";
+        let mut seen = 0;
+        let mut decoder = LineDecoder::new(16);
+        let each = |line: &str| {
+            assert!(bytes.as_ptr_range().contains(&line.as_ptr()));
+            seen += 1;
+            Ok::<_, TooLong>(())
+        };
+        decoder.push(bytes, each).unwrap();
+        assert_eq!((seen, decoder.line.capacity()), (2, 0));
     }
 
     proptest! {

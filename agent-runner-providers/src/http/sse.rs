@@ -4,23 +4,30 @@
 //! off before its blank line is still delivered, and a field named `error` (llama.cpp) counts as
 //! an event of that name. `id` and `retry` are ignored, because a POST is never replayed.
 
-use super::TooLong;
+use memchr::{memchr, memchr2};
+
+use super::{TooLong, text};
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// One event.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct SseEvent {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SseEvent<'a> {
     /// The `event` field; empty when there was none.
-    pub(crate) name: String,
+    pub(crate) name: &'a str,
     /// The `data` fields, joined by line feeds.
-    pub(crate) data: String,
+    pub(crate) data: &'a str,
 }
 
-/// Turns bytes, cut anywhere, into events.
+/// Turns bytes, cut anywhere, into events. Copies only what is cut: an event that lies whole in
+/// one piece and has one line of data is lent out as it came in.
 #[derive(Debug)]
 pub(crate) struct SseDecoder {
+    /// The beginning of a line whose end is yet to come.
     line: Vec<u8>,
-    name: String,
-    // Bytes, because a multi-byte character may be cut anywhere and is whole only at the end.
+    /// What earlier pieces said of the event under way. Bytes, because a multi-byte character may
+    /// be cut anywhere and is whole only at the end.
+    name: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
     after_cr: bool,
@@ -28,12 +35,20 @@ pub(crate) struct SseDecoder {
     limit: usize,
 }
 
+/// What the piece at hand says of the event under way. There is data either here or in the
+/// decoder, never in both.
+#[derive(Default)]
+struct Held<'a> {
+    name: Option<&'a [u8]>,
+    data: Option<&'a [u8]>,
+}
+
 impl SseDecoder {
     /// A decoder that refuses events longer than `limit` bytes.
     pub(crate) const fn new(limit: usize) -> Self {
         Self {
             line: Vec::new(),
-            name: String::new(),
+            name: Vec::new(),
             data: Vec::new(),
             has_data: false,
             after_cr: false,
@@ -42,87 +57,166 @@ impl SseDecoder {
         }
     }
 
-    /// Takes the next bytes and appends the events that are complete now.
-    pub(crate) fn push(&mut self, bytes: &[u8], out: &mut Vec<SseEvent>) -> Result<(), TooLong> {
+    /// Takes the next bytes and hands over the events that are complete now. Ends at the first
+    /// error, after which the decoder is of no more use.
+    pub(crate) fn push<E: From<TooLong>>(
+        &mut self,
+        bytes: &[u8],
+        mut each: impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut rest = bytes;
-        while let Some(&first) = rest.first() {
-            if std::mem::take(&mut self.after_cr) && first == b'\n' {
-                rest = rest.get(1..).unwrap_or_default();
-                continue;
-            }
-            let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
-                return self.grow(rest);
-            };
-            let (head, tail) = rest.split_at(end);
-            self.grow(head)?;
-            self.after_cr = tail.first() == Some(&b'\r');
-            rest = tail.get(1..).unwrap_or_default();
-            self.end_line(out);
+        if let Some(first) = bytes.first()
+            && std::mem::take(&mut self.after_cr)
+            && *first == b'\n'
+        {
+            rest = rest.get(1..).unwrap_or_default();
         }
-        Ok(())
-    }
-
-    /// The end of the stream: delivers an event that lacks its blank line.
-    pub(crate) fn finish(&mut self, out: &mut Vec<SseEvent>) {
+        let mut held = Held::default();
         if !self.line.is_empty() {
-            self.end_line(out);
+            let Some((tail, after)) = self.cut(rest) else {
+                return Ok(self.keep(held, rest)?);
+            };
+            self.check(&held, tail)?;
+            let mut line = std::mem::take(&mut self.line);
+            line.extend_from_slice(tail);
+            let mut held = Held::default();
+            self.read(&line, &mut held, &mut each)?;
+            self.spill(&mut held);
+            line.clear();
+            self.line = line;
+            rest = after;
         }
-        self.dispatch(out);
+        while let Some((line, after)) = self.cut(rest) {
+            self.check(&held, line)?;
+            self.read(line, &mut held, &mut each)?;
+            rest = after;
+        }
+        Ok(self.keep(held, rest)?)
     }
 
-    fn grow(&mut self, piece: &[u8]) -> Result<(), TooLong> {
-        self.line.extend_from_slice(piece);
-        if self.line.len() + self.data.len() > self.limit {
+    /// The end of the stream: hands over an event that lacks its blank line.
+    pub(crate) fn finish<E>(
+        &mut self,
+        mut each: impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let line = std::mem::take(&mut self.line);
+        let mut held = Held::default();
+        if !line.is_empty() {
+            self.read(&line, &mut held, &mut each)?;
+        }
+        self.dispatch(&mut held, &mut each)
+    }
+
+    /// The first line of `bytes` and what follows its end.
+    #[inline]
+    fn cut<'a>(&mut self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        // The blank line after an event is at hand; looking for it costs more than looking at it.
+        if let [b'\n', after @ ..] = bytes {
+            return Some((&[], after));
+        }
+        let (line, end) = bytes.split_at(memchr2(b'\n', b'\r', bytes)?);
+        let after = match end {
+            [b'\r', b'\n', after @ ..] | [_, after @ ..] => after,
+            [] => end,
+        };
+        self.after_cr = end == b"\r";
+        Some((line, after))
+    }
+
+    /// Refuses an event that grows beyond the limit with the line under way and `piece` of it.
+    #[inline]
+    fn check(&self, held: &Held<'_>, piece: &[u8]) -> Result<(), TooLong> {
+        let name = held.name.map_or(self.name.len(), <[u8]>::len);
+        let data = held.data.map_or(self.data.len(), <[u8]>::len);
+        if self.line.len() + piece.len() + name + data > self.limit {
             return Err(TooLong { limit: self.limit });
         }
         Ok(())
     }
 
-    fn end_line(&mut self, out: &mut Vec<SseEvent>) {
-        let line = std::mem::take(&mut self.line);
-        let mut text = line.as_slice();
-        if std::mem::take(&mut self.at_start) {
-            text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
-        }
-        if text.is_empty() {
-            self.dispatch(out);
-        } else {
-            self.field(text);
-        }
-        self.line = line;
-        self.line.clear();
+    /// Copies what the end of a piece cuts.
+    fn keep(&mut self, mut held: Held<'_>, line: &[u8]) -> Result<(), TooLong> {
+        self.check(&held, line)?;
+        self.spill(&mut held);
+        self.line.extend_from_slice(line);
+        Ok(())
     }
 
-    fn field(&mut self, line: &[u8]) {
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-        let (name, value) = line.split_at(colon);
+    fn spill(&mut self, held: &mut Held<'_>) {
+        if let Some(name) = held.name.take() {
+            self.name.clear();
+            self.name.extend_from_slice(name);
+        }
+        if let Some(data) = held.data.take() {
+            self.has_data = true;
+            self.data.extend_from_slice(data);
+        }
+    }
+
+    #[inline]
+    fn read<'a, E>(
+        &mut self,
+        line: &'a [u8],
+        held: &mut Held<'a>,
+        each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut text = line;
+        if std::mem::take(&mut self.at_start) {
+            text = text.strip_prefix(BOM).unwrap_or(text);
+        }
+        if text.is_empty() {
+            return self.dispatch(held, each);
+        }
+        if let Some(value) = text.strip_prefix(b"data:") {
+            self.append(held, value.strip_prefix(b" ").unwrap_or(value));
+        } else {
+            self.field(text, held);
+        }
+        Ok(())
+    }
+
+    fn field<'a>(&mut self, line: &'a [u8], held: &mut Held<'a>) {
+        let (name, value) = line.split_at(memchr(b':', line).unwrap_or(line.len()));
         let value = value.strip_prefix(b":").unwrap_or(value);
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match name {
-            b"data" => self.append(value),
-            b"event" => self.name = String::from_utf8_lossy(value).into_owned(),
+            b"data" => self.append(held, value),
+            b"event" => held.name = Some(value),
             b"error" => {
-                "error".clone_into(&mut self.name);
-                self.append(value);
+                held.name = Some(b"error");
+                self.append(held, value);
             }
             _ => {}
         }
     }
 
-    fn append(&mut self, value: &[u8]) {
-        if self.has_data {
-            self.data.push(b'\n');
+    #[inline]
+    fn append<'a>(&mut self, held: &mut Held<'a>, value: &'a [u8]) {
+        if held.data.is_none() && !self.has_data {
+            held.data = Some(value);
+            return;
         }
-        self.has_data = true;
+        self.spill(held);
+        self.data.push(b'\n');
         self.data.extend_from_slice(value);
     }
 
-    fn dispatch(&mut self, out: &mut Vec<SseEvent>) {
-        let name = std::mem::take(&mut self.name);
-        if std::mem::take(&mut self.has_data) {
-            out.push(SseEvent { name, data: String::from_utf8_lossy(&self.data).into_owned() });
-            self.data.clear();
-        }
+    #[inline]
+    fn dispatch<E>(
+        &mut self,
+        held: &mut Held<'_>,
+        each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let name = held.name.take().unwrap_or(&self.name);
+        let data = held.data.take().or(self.has_data.then_some(self.data.as_slice()));
+        let taken = match data {
+            Some(data) => each(SseEvent { name: &text(name), data: &text(data) }),
+            None => Ok(()),
+        };
+        self.name.clear();
+        self.data.clear();
+        self.has_data = false;
+        taken
     }
 }
 
@@ -132,22 +226,24 @@ mod tests {
 
     use super::*;
 
-    type Decoded = (Vec<SseEvent>, Result<(), TooLong>);
+    /// Name and data of an event.
+    type Owned = (String, String);
+    type Decoded = (Vec<Owned>, Result<(), TooLong>);
 
     fn decode(pieces: &[&[u8]], limit: usize) -> Decoded {
         let mut decoder = SseDecoder::new(limit);
         let mut out = Vec::new();
-        for piece in pieces {
-            if let Err(error) = decoder.push(piece, &mut out) {
-                return (out, Err(error));
-            }
-        }
-        decoder.finish(&mut out);
-        (out, Ok(()))
+        let mut each = |event: SseEvent<'_>| {
+            out.push((event.name.to_owned(), event.data.to_owned()));
+            Ok(())
+        };
+        let pushed = pieces.iter().try_for_each(|piece| decoder.push(piece, &mut each));
+        let end = pushed.and_then(|()| decoder.finish(&mut each));
+        (out, end)
     }
 
     fn data(bytes: &[u8]) -> Vec<String> {
-        decode(&[bytes], 1024).0.into_iter().map(|event| event.data).collect()
+        decode(&[bytes], 1024).0.into_iter().map(|(_, data)| data).collect()
     }
 
     #[test]
@@ -169,14 +265,14 @@ mod tests {
     #[test]
     fn the_name_of_an_event_may_follow_its_data_and_does_not_stick() {
         let (events, _) = decode(&[b"data: a\nevent: error\n\ndata: b\n\n"], 64);
-        assert_eq!(events[0].name, "error");
-        assert_eq!(events[1].name, "");
+        assert_eq!(events[0].0, "error");
+        assert_eq!(events[1].0, "");
     }
 
     #[test]
     fn an_error_field_is_an_event_named_error() {
         let (events, _) = decode(&[b"error: {\"code\":500}\n\n"], 64);
-        assert_eq!(events, [SseEvent { name: "error".into(), data: "{\"code\":500}".into() }]);
+        assert_eq!(events, [("error".to_owned(), "{\"code\":500}".to_owned())]);
     }
 
     #[test]
@@ -185,10 +281,50 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_utf8_is_replaced() {
+        assert_eq!(data(b"data: a\xFFb\n\ndata: \xE2\x82\n\n"), ["a\u{FFFD}b", "\u{FFFD}"]);
+    }
+
+    #[test]
+    fn an_event_that_lies_whole_in_its_piece_is_not_copied() {
+        let bytes = b"event: a\ndata: b\n\n: ping\ndata: c\r\n\r\n";
+        let within = |text: &str| bytes.as_ptr_range().contains(&text.as_ptr());
+        let mut decoder = SseDecoder::new(64);
+        let mut seen = 0;
+        let each = |event: SseEvent<'_>| {
+            assert!(within(event.data) && (event.name.is_empty() || within(event.name)));
+            seen += 1;
+            Ok::<_, TooLong>(())
+        };
+        decoder.push(bytes, each).unwrap();
+        assert_eq!(seen, 2);
+        assert_eq!((decoder.line.capacity(), decoder.data.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn an_error_of_the_receiver_ends_the_push() {
+        let mut seen = 0;
+        let mut decoder = SseDecoder::new(64);
+        let end = decoder.push(b"data: a\n\ndata: b\n\n", |_| {
+            seen += 1;
+            Err(TooLong { limit: 7 })
+        });
+        assert_eq!((end, seen), (Err(TooLong { limit: 7 }), 1));
+    }
+
+    #[test]
     fn an_endless_event_is_refused_at_the_limit() {
         let (events, end) = decode(&[b"data: a\n\ndata: 0123456789\ndata: 0123456789\n\n"], 20);
         assert_eq!(events.len(), 1);
         assert_eq!(end, Err(TooLong { limit: 20 }));
+    }
+
+    #[test]
+    fn a_name_counts_towards_the_limit_once() {
+        let line = b"event: 0123456789\n";
+        assert_eq!(decode(&[line, line, b"data: x\n\n"], 20).1, Err(TooLong { limit: 20 }));
+        assert_eq!(decode(&[line, b"\n", line], 20).1, Ok(()));
+        assert_eq!(decode(&[line, line, b"data: x\n\n"], 27).0.len(), 1);
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use agent_runner_core::llm::{LlmEvent, LlmRequest, StopReason, Usage};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -45,13 +46,6 @@ impl Decoder {
             started: false,
             done: false,
         }
-    }
-
-    fn lines(&mut self, lines: &[String], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        for line in lines {
-            self.line(line, out)?;
-        }
-        Ok(())
     }
 
     fn line(&mut self, text: &str, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
@@ -121,18 +115,22 @@ impl Decoder {
 
 impl ReplyDecoder for Decoder {
     fn push(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        let mut lines = Vec::new();
-        let pushed = self.lines.push(bytes, &mut lines);
-        self.lines(&lines, out)?;
-        Ok(pushed?)
+        // Taken out, because the rest of the decoder takes the lines.
+        let mut lines = std::mem::replace(&mut self.lines, LineDecoder::new(EVENT_BYTES_MAX));
+        let pushed = lines.push(bytes, |line| self.line(line, out));
+        self.lines = lines;
+        pushed
     }
 
     fn end(&mut self, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        let mut lines = Vec::new();
-        self.lines.finish(&mut lines);
-        // A line that the end of the stream cut in two is a truncation, not a strange line.
-        lines.retain(|line| parse::<Value>(line).is_ok() || !self.started);
-        self.lines(&lines, out)
+        let mut lines = std::mem::replace(&mut self.lines, LineDecoder::new(EVENT_BYTES_MAX));
+        lines.finish(|line| {
+            // A line that the end of the stream cut in two is a truncation, not a strange line.
+            if self.started && parse::<IgnoredAny>(line).is_err() {
+                return Ok(());
+            }
+            self.line(line, out)
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use agent_runner_core::llm::{ErrorKind, LlmEvent, LlmRequest, StopReason, Usage};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::{
@@ -70,7 +71,7 @@ impl Decoder {
         }
     }
 
-    fn event(&mut self, event: &SseEvent, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+    fn event(&mut self, event: SseEvent<'_>, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         let data = event.data.trim();
         if self.done || data.is_empty() {
             return Ok(());
@@ -80,7 +81,7 @@ impl Decoder {
             return Ok(());
         }
         let Ok(document) = parse::<Value>(data) else {
-            return Err(match event.name.as_str() {
+            return Err(match event.name {
                 "error" => Fault::new(ErrorKind::Unavailable, data),
                 _ => Fault::malformed("the service sent an event that is not JSON", data),
             });
@@ -223,10 +224,11 @@ impl ReplyDecoder for Decoder {
                 Some(_) => Form::Events(SseDecoder::new(EVENT_BYTES_MAX)),
             };
         }
-        let mut events = Vec::new();
-        let pushed = match &mut self.form {
+        // Taken out, because the rest of the decoder takes the events.
+        let mut form = std::mem::replace(&mut self.form, Form::Unknown);
+        let pushed = match &mut form {
             Form::Unknown => Ok(()),
-            Form::Events(decoder) => decoder.push(bytes, &mut events).map_err(Fault::from),
+            Form::Events(decoder) => decoder.push(bytes, |event| self.event(event, out)),
             Form::Document(document) if document.len() + bytes.len() > EVENT_BYTES_MAX => {
                 Err(too_large())
             }
@@ -235,9 +237,7 @@ impl ReplyDecoder for Decoder {
                 Ok(())
             }
         };
-        for event in &events {
-            self.event(event, out)?;
-        }
+        self.form = form;
         pushed
     }
 
@@ -245,17 +245,13 @@ impl ReplyDecoder for Decoder {
         match std::mem::replace(&mut self.form, Form::Unknown) {
             Form::Unknown => {}
             Form::Document(bytes) => self.document(&bytes, out)?,
-            Form::Events(mut decoder) => {
-                let mut events = Vec::new();
-                decoder.finish(&mut events);
+            Form::Events(mut decoder) => decoder.finish(|event| {
                 // An event that the end of the stream cut in two is a truncation, not a strange one.
-                events.retain(|event| {
-                    event.data.trim() == "[DONE]" || parse::<Value>(&event.data).is_ok()
-                });
-                for event in &events {
-                    self.event(event, out)?;
+                if event.data.trim() != "[DONE]" && parse::<IgnoredAny>(event.data).is_err() {
+                    return Ok(());
                 }
-            }
+                self.event(event, out)
+            })?,
         }
         // Not every server sends `[DONE]`, but every one says why the model stopped.
         if !self.done && self.stop.is_some() {
