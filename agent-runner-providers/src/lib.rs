@@ -2,6 +2,9 @@
 //!
 //! Every one sits behind a feature of its own and implements a trait of `agent-runner-core`.
 
+#[cfg(feature = "_bench")]
+#[doc(hidden)]
+pub mod bench_support;
 #[cfg(feature = "_http")]
 mod http;
 #[cfg(any(feature = "_http", feature = "scripted"))]

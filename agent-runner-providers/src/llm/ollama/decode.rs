@@ -52,15 +52,26 @@ impl Decoder {
         if self.done {
             return Ok(());
         }
+        // Whoever reports an error says the word; all else is read in one go. What that cannot
+        // read is read again as any document, which is more lenient and says what is wrong.
+        if !text.contains("\"error\"")
+            && let Ok(line) = parse(text)
+        {
+            return self.take(line, out);
+        }
         let document: Value = parse(text).map_err(|_| {
             Fault::malformed("the address answers, but not as Ollama; check OLLAMA_HOST", text)
         })?;
         if let Some(fault) = error::reported(&document) {
             return Err(fault);
         }
-        let line: Line = serde_json::from_value(document).map_err(|error| {
+        let line = serde_json::from_value(document).map_err(|error| {
             Fault::malformed("the server sent a strange line", &error.to_string())
         })?;
+        self.take(line, out)
+    }
+
+    fn take(&mut self, line: Line, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if !self.started {
             self.started = true;
             let model = line.model.filter(|model| !model.is_empty());

@@ -80,6 +80,14 @@ impl Decoder {
             self.finish(out);
             return Ok(());
         }
+        // Whoever reports an error says the word; all else is read in one go. What that cannot
+        // read is read again as any document, which is more lenient and says what is wrong.
+        if event.name != "error"
+            && !data.contains("\"error\"")
+            && let Ok(chunk) = parse(data)
+        {
+            return self.chunk(chunk, out);
+        }
         let Ok(document) = parse::<Value>(data) else {
             return Err(match event.name {
                 "error" => Fault::new(ErrorKind::Unavailable, data),
@@ -90,16 +98,21 @@ impl Decoder {
             let fault = error::reported(&json!({"error": document}), None);
             return fault.map_or(Ok(()), Err);
         }
-        self.chunk(document, out)
+        self.any(document, out)
     }
 
-    fn chunk(&mut self, document: Value, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+    /// An error, or a chunk.
+    fn any(&mut self, document: Value, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if let Some(fault) = error::reported(&document, None) {
             return Err(fault);
         }
-        let chunk: Chunk = serde_json::from_value(document).map_err(|error| {
+        let chunk = serde_json::from_value(document).map_err(|error| {
             Fault::malformed("the service sent a strange event", &error.to_string())
         })?;
+        self.chunk(chunk, out)
+    }
+
+    fn chunk(&mut self, chunk: Chunk, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if !self.started {
             self.started = true;
             out.push_back(LlmEvent::Started {
@@ -142,8 +155,10 @@ impl Decoder {
         // A server in transition between the two names sends both with the same text.
         let reasoning =
             [("reasoning_content", delta.reasoning_content), ("reasoning", delta.reasoning)];
-        let reasoning =
-            reasoning.iter().find_map(|(field, text)| Some((*field, text.as_ref()?.as_str()?)));
+        let reasoning = reasoning.into_iter().find_map(|(field, text)| match text {
+            Some(Value::String(text)) => Some((field, text)),
+            _ => None,
+        });
         if let Some((field, text)) = reasoning {
             let raw = || json!({"field": field});
             self.reply.keep_reasoning_state(&self.provider, &self.model, raw);
@@ -208,7 +223,7 @@ impl Decoder {
         if document.get("choices").is_none() && error::reported(&document, None).is_none() {
             return Err(Fault::malformed("the service sent a document without a reply", &text));
         }
-        self.chunk(document, out)?;
+        self.any(document, out)?;
         self.finish(out);
         Ok(())
     }
