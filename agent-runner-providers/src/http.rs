@@ -7,12 +7,11 @@ mod base;
 mod client;
 #[cfg(feature = "ollama")]
 mod ndjson;
+mod piece;
 mod redact;
 mod retry_after;
 #[cfg(feature = "openai")]
 mod sse;
-
-use std::borrow::Cow;
 
 pub(crate) use self::base::base_url;
 pub use self::client::Timeouts;
@@ -34,11 +33,4 @@ pub(crate) const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub(crate) struct TooLong {
     /// The bound in bytes.
     pub(crate) limit: usize,
-}
-
-/// Bytes as text, in which U+FFFD stands for what is not UTF-8. As fast as the mere check where
-/// nothing has to be replaced, which `from_utf8_lossy` alone is not.
-#[inline]
-fn text(bytes: &[u8]) -> Cow<'_, str> {
-    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }

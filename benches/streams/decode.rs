@@ -77,6 +77,11 @@ type Contender<'a> = (&'static str, Box<dyn FnMut() -> usize + 'a>);
 
 /// Runs the contenders in turn and prints each one's best beside the first's.
 fn compare(title: &str, bytes: usize, mut contenders: Vec<Contender<'_>>) {
+    // A word on the command line chooses the comparisons, for profilers.
+    let chosen = std::env::args().nth(1).filter(|word| !word.starts_with('-'));
+    if chosen.is_some_and(|word| !title.contains(&word)) {
+        return;
+    }
     let mut best = vec![Duration::MAX; contenders.len()];
     let mut counts = vec![0; contenders.len()];
     for _ in 0..ROUNDS {

@@ -1,8 +1,10 @@
 //! Newline-delimited JSON: one document per line, as Ollama streams it.
 
+use std::ops::Range;
+
 use memchr::memchr;
 
-use super::{TooLong, text};
+use super::{TooLong, piece::Piece};
 
 /// Turns bytes, cut anywhere, into lines. Blank lines are skipped; invalid UTF-8 is replaced.
 /// Copies only what is cut: a line that lies whole in one piece is lent out as it came in.
@@ -26,19 +28,21 @@ impl LineDecoder {
         bytes: &[u8],
         mut each: impl FnMut(&str) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut rest = bytes;
-        while let Some(end) = memchr(b'\n', rest) {
-            let (line, tail) = rest.split_at(end);
-            self.check(line)?;
+        let piece = Piece::new(bytes);
+        let mut start = 0;
+        while let Some(length) = memchr(b'\n', piece.rest(start)) {
+            let end = start + length;
+            self.check(length)?;
             if self.line.is_empty() {
-                deliver(line, &mut each)?;
+                deliver(piece, start..end, &mut each)?;
             } else {
-                self.line.extend_from_slice(line);
+                self.line.extend_from_slice(piece.part(start..end));
                 self.finish(&mut each)?;
             }
-            rest = tail.get(1..).unwrap_or_default();
+            start = end + 1;
         }
-        self.check(rest)?;
+        let rest = piece.rest(start);
+        self.check(rest.len())?;
         self.line.extend_from_slice(rest);
         Ok(())
     }
@@ -48,21 +52,27 @@ impl LineDecoder {
         &mut self,
         mut each: impl FnMut(&str) -> Result<(), E>,
     ) -> Result<(), E> {
-        let delivered = deliver(&self.line, &mut each);
+        let delivered = deliver(Piece::new(&self.line), 0..self.line.len(), &mut each);
         self.line.clear();
         delivered
     }
 
-    fn check(&self, piece: &[u8]) -> Result<(), TooLong> {
-        if self.line.len() + piece.len() > self.limit {
+    /// Refuses a line that grows beyond the limit with so much more of it.
+    const fn check(&self, more: usize) -> Result<(), TooLong> {
+        if self.line.len() + more > self.limit {
             return Err(TooLong { limit: self.limit });
         }
         Ok(())
     }
 }
 
-fn deliver<E>(line: &[u8], each: &mut impl FnMut(&str) -> Result<(), E>) -> Result<(), E> {
-    let line = text(line);
+#[inline]
+fn deliver<E>(
+    piece: Piece<'_>,
+    line: Range<usize>,
+    each: &mut impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
+    let line = piece.text(line);
     let line = line.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\u{FEFF}');
     if line.is_empty() { Ok(()) } else { each(line) }
 }

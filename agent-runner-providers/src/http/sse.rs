@@ -4,11 +4,11 @@
 //! off before its blank line is still delivered, and a field named `error` (llama.cpp) counts as
 //! an event of that name. `id` and `retry` are ignored, because a POST is never replayed.
 
+use std::ops::Range;
+
 use memchr::{memchr, memchr2};
 
-use super::{TooLong, text};
-
-const BOM: &[u8] = b"\xEF\xBB\xBF";
+use super::{TooLong, piece::Piece};
 
 /// One event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +35,12 @@ pub(crate) struct SseDecoder {
     limit: usize,
 }
 
-/// What the piece at hand says of the event under way. There is data either here or in the
+/// Where the piece at hand tells of the event under way. There is data either here or in the
 /// decoder, never in both.
 #[derive(Default)]
-struct Held<'a> {
-    name: Option<&'a [u8]>,
-    data: Option<&'a [u8]>,
+struct Held {
+    name: Option<Range<usize>>,
+    data: Option<Range<usize>>,
 }
 
 impl SseDecoder {
@@ -64,34 +64,34 @@ impl SseDecoder {
         bytes: &[u8],
         mut each: impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut rest = bytes;
-        if let Some(first) = bytes.first()
-            && std::mem::take(&mut self.after_cr)
-            && *first == b'\n'
-        {
-            rest = rest.get(1..).unwrap_or_default();
-        }
+        let Some(first) = bytes.first() else { return Ok(()) };
+        let piece = Piece::new(bytes);
         let mut held = Held::default();
+        let mut start = usize::from(std::mem::take(&mut self.after_cr) && *first == b'\n');
         if !self.line.is_empty() {
-            let Some((tail, after)) = self.cut(rest) else {
-                return Ok(self.keep(held, rest)?);
+            let Some((end, next)) = self.cut(piece, start) else {
+                return Ok(self.keep(piece, &mut held, start)?);
             };
-            self.check(&held, tail)?;
+            self.check(&held, end - start)?;
             let mut line = std::mem::take(&mut self.line);
-            line.extend_from_slice(tail);
-            let mut held = Held::default();
-            self.read(&line, &mut held, &mut each)?;
-            self.spill(&mut held);
+            line.extend_from_slice(piece.part(start..end));
+            let whole = Piece::new(&line);
+            self.read(whole, 0..line.len(), &mut held, &mut each)?;
+            self.spill(whole, &mut held);
             line.clear();
             self.line = line;
-            rest = after;
+            start = next;
         }
-        while let Some((line, after)) = self.cut(rest) {
-            self.check(&held, line)?;
-            self.read(line, &mut held, &mut each)?;
-            rest = after;
+        // Most pieces are too small for any event in them to be too long.
+        let small = self.name.len() + self.data.len() + bytes.len() <= self.limit;
+        while let Some((end, next)) = self.cut(piece, start) {
+            if !small {
+                self.check(&held, end - start)?;
+            }
+            self.read(piece, start..end, &mut held, &mut each)?;
+            start = next;
         }
-        Ok(self.keep(held, rest)?)
+        Ok(self.keep(piece, &mut held, start)?)
     }
 
     /// The end of the stream: hands over an event that lacks its blank line.
@@ -100,122 +100,155 @@ impl SseDecoder {
         mut each: impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let line = std::mem::take(&mut self.line);
+        let piece = Piece::new(&line);
         let mut held = Held::default();
         if !line.is_empty() {
-            self.read(&line, &mut held, &mut each)?;
+            self.read(piece, 0..line.len(), &mut held, &mut each)?;
         }
-        self.dispatch(&mut held, &mut each)
+        self.dispatch(piece, &mut held, &mut each)
     }
 
-    /// The first line of `bytes` and what follows its end.
+    /// The end of the line that starts there, and where the next one starts.
     #[inline]
-    fn cut<'a>(&mut self, bytes: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    fn cut(&mut self, piece: Piece<'_>, start: usize) -> Option<(usize, usize)> {
+        let rest = piece.rest(start);
         // The blank line after an event is at hand; looking for it costs more than looking at it.
-        if let [b'\n', after @ ..] = bytes {
-            return Some((&[], after));
+        if rest.first() == Some(&b'\n') {
+            return Some((start, start + 1));
         }
-        let (line, end) = bytes.split_at(memchr2(b'\n', b'\r', bytes)?);
-        let after = match end {
-            [b'\r', b'\n', after @ ..] | [_, after @ ..] => after,
-            [] => end,
-        };
-        self.after_cr = end == b"\r";
-        Some((line, after))
+        let length = memchr2(b'\n', b'\r', rest)?;
+        let end = start + length;
+        match rest.get(length..) {
+            Some([b'\r', b'\n', ..]) => return Some((end, end + 2)),
+            Some(b"\r") => self.after_cr = true,
+            _ => {}
+        }
+        Some((end, end + 1))
     }
 
-    /// Refuses an event that grows beyond the limit with the line under way and `piece` of it.
-    #[inline]
-    fn check(&self, held: &Held<'_>, piece: &[u8]) -> Result<(), TooLong> {
-        let name = held.name.map_or(self.name.len(), <[u8]>::len);
-        let data = held.data.map_or(self.data.len(), <[u8]>::len);
-        if self.line.len() + piece.len() + name + data > self.limit {
+    /// Refuses an event that grows beyond the limit with so much more of the line under way.
+    fn check(&self, held: &Held, more: usize) -> Result<(), TooLong> {
+        let name = held.name.as_ref().map_or(self.name.len(), Range::len);
+        let data = held.data.as_ref().map_or(self.data.len(), Range::len);
+        if self.line.len() + more + name + data > self.limit {
             return Err(TooLong { limit: self.limit });
         }
         Ok(())
     }
 
-    /// Copies what the end of a piece cuts.
-    fn keep(&mut self, mut held: Held<'_>, line: &[u8]) -> Result<(), TooLong> {
-        self.check(&held, line)?;
-        self.spill(&mut held);
+    /// Copies what the end of the piece cuts: the event under way and the line that starts there.
+    fn keep(&mut self, piece: Piece<'_>, held: &mut Held, start: usize) -> Result<(), TooLong> {
+        let line = piece.rest(start);
+        self.check(held, line.len())?;
+        self.spill(piece, held);
         self.line.extend_from_slice(line);
         Ok(())
     }
 
-    fn spill(&mut self, held: &mut Held<'_>) {
+    fn spill(&mut self, piece: Piece<'_>, held: &mut Held) {
         if let Some(name) = held.name.take() {
             self.name.clear();
-            self.name.extend_from_slice(name);
+            self.name.extend_from_slice(piece.part(name));
         }
         if let Some(data) = held.data.take() {
             self.has_data = true;
-            self.data.extend_from_slice(data);
+            self.data.extend_from_slice(piece.part(data));
         }
     }
 
     #[inline]
-    fn read<'a, E>(
+    fn read<E>(
         &mut self,
-        line: &'a [u8],
-        held: &mut Held<'a>,
+        piece: Piece<'_>,
+        line: Range<usize>,
+        held: &mut Held,
         each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut text = line;
-        if std::mem::take(&mut self.at_start) {
-            text = text.strip_prefix(BOM).unwrap_or(text);
+        let mut start = line.start;
+        if std::mem::take(&mut self.at_start)
+            && piece.part(line.clone()).starts_with(b"\xEF\xBB\xBF")
+        {
+            start += 3;
         }
-        if text.is_empty() {
-            return self.dispatch(held, each);
+        if start == line.end {
+            return self.dispatch(piece, held, each);
         }
-        if let Some(value) = text.strip_prefix(b"data:") {
-            self.append(held, value.strip_prefix(b" ").unwrap_or(value));
+        let text = piece.part(start..line.end);
+        if text.starts_with(b"data: ") {
+            self.append(piece, held, start + 6..line.end);
         } else {
-            self.field(text, held);
+            self.field(piece, held, start..line.end);
         }
         Ok(())
     }
 
-    fn field<'a>(&mut self, line: &'a [u8], held: &mut Held<'a>) {
-        let (name, value) = line.split_at(memchr(b':', line).unwrap_or(line.len()));
-        let value = value.strip_prefix(b":").unwrap_or(value);
-        let value = value.strip_prefix(b" ").unwrap_or(value);
+    fn field(&mut self, piece: Piece<'_>, held: &mut Held, line: Range<usize>) {
+        let text = piece.part(line.clone());
+        let colon = memchr(b':', text).unwrap_or(text.len());
+        let (name, value) = text.split_at(colon);
+        let skipped = match value {
+            [b':', b' ', ..] => 2,
+            value => value.len().min(1),
+        };
+        let value = line.start + colon + skipped..line.end;
         match name {
-            b"data" => self.append(held, value),
+            b"data" => self.append(piece, held, value),
             b"event" => held.name = Some(value),
             b"error" => {
-                held.name = Some(b"error");
-                self.append(held, value);
+                held.name = None;
+                self.name.clear();
+                self.name.extend_from_slice(b"error");
+                self.append(piece, held, value);
             }
             _ => {}
         }
     }
 
     #[inline]
-    fn append<'a>(&mut self, held: &mut Held<'a>, value: &'a [u8]) {
+    fn append(&mut self, piece: Piece<'_>, held: &mut Held, value: Range<usize>) {
         if held.data.is_none() && !self.has_data {
             held.data = Some(value);
             return;
         }
-        self.spill(held);
+        self.spill(piece, held);
         self.data.push(b'\n');
-        self.data.extend_from_slice(value);
+        self.data.extend_from_slice(piece.part(value));
     }
 
     #[inline]
     fn dispatch<E>(
         &mut self,
-        held: &mut Held<'_>,
+        piece: Piece<'_>,
+        held: &mut Held,
         each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let name = held.name.take().unwrap_or(&self.name);
-        let data = held.data.take().or(self.has_data.then_some(self.data.as_slice()));
-        let taken = match data {
-            Some(data) => each(SseEvent { name: &text(name), data: &text(data) }),
-            None => Ok(()),
+        let name = held.name.take();
+        if self.name.is_empty()
+            && let Some(data) = held.data.take()
+        {
+            let name = name.map(|name| piece.text(name)).unwrap_or_default();
+            return each(SseEvent { name: &name, data: &piece.text(data) });
+        }
+        self.dispatch_kept(piece, Held { name, data: held.data.take() }, each)
+    }
+
+    /// The same for an event of which something had to be copied.
+    fn dispatch_kept<E>(
+        &mut self,
+        piece: Piece<'_>,
+        mut held: Held,
+        each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.spill(piece, &mut held);
+        let taken = if std::mem::take(&mut self.has_data) {
+            let (name, data) = (Piece::new(&self.name), Piece::new(&self.data));
+            let (name, data) = (name.text(0..self.name.len()), data.text(0..self.data.len()));
+            each(SseEvent { name: &name, data: &data })
+        } else {
+            Ok(())
         };
         self.name.clear();
         self.data.clear();
-        self.has_data = false;
         taken
     }
 }

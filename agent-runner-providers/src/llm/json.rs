@@ -1,7 +1,8 @@
 //! JSON as models write it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::LazyLock};
 
+use memchr::{memchr, memmem::Finder};
 use serde::de::DeserializeOwned;
 
 /// Parses JSON in which `\u` escapes may name lone surrogates, which become U+FFFD.
@@ -13,7 +14,9 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Er
 }
 
 fn mend(text: &str) -> Cow<'_, str> {
-    if !text.contains("\\ud") && !text.contains("\\uD") {
+    // Most texts have no escape at all, which is the fastest to see.
+    if memchr(b'\\', text.as_bytes()).is_none() || !(text.contains("\\ud") || text.contains("\\uD"))
+    {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
@@ -44,6 +47,14 @@ fn unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(())?;
     u32::from_str_radix(digits, 16).ok()
+}
+
+/// Whether JSON may say `"error"`, as a field or as a word. Never inside a longer text, where the
+/// quotes are escaped.
+#[cfg(feature = "_http")]
+pub(crate) fn says_error(text: &str) -> bool {
+    static WORD: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"error\""));
+    WORD.find(text.as_bytes()).is_some()
 }
 
 const fn is_low(unit: u32) -> bool {

@@ -14,7 +14,7 @@ use crate::{
     http::{EVENT_BYTES_MAX, LineDecoder},
     llm::{
         Fault,
-        json::parse,
+        json::{parse, says_error},
         reply::{Reply, arguments},
         stream::{REPLY_BYTES_MAX, ReplyDecoder, too_large},
     },
@@ -54,7 +54,7 @@ impl Decoder {
         }
         // Whoever reports an error says the word; all else is read in one go. What that cannot
         // read is read again as any document, which is more lenient and says what is wrong.
-        if !text.contains("\"error\"")
+        if !says_error(text)
             && let Ok(line) = parse(text)
         {
             return self.take(line, out);

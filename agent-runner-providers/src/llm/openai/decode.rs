@@ -15,7 +15,7 @@ use crate::{
     http::{EVENT_BYTES_MAX, SseDecoder, SseEvent},
     llm::{
         Fault,
-        json::parse,
+        json::{parse, says_error},
         names::ToolNames,
         reply::{Reply, arguments},
         stream::{REPLY_BYTES_MAX, ReplyDecoder, too_large},
@@ -83,7 +83,7 @@ impl Decoder {
         // Whoever reports an error says the word; all else is read in one go. What that cannot
         // read is read again as any document, which is more lenient and says what is wrong.
         if event.name != "error"
-            && !data.contains("\"error\"")
+            && !says_error(data)
             && let Ok(chunk) = parse(data)
         {
             return self.chunk(chunk, out);
@@ -125,7 +125,7 @@ impl Decoder {
             self.usage = usage(&reported);
         }
         // One choice was asked for; another index is somebody else's.
-        for choice in chunk.choices.into_iter().flatten() {
+        for choice in chunk.choices.unwrap_or_default() {
             if choice.index.unwrap_or(0) == 0 {
                 self.choice(choice, out)?;
             }
@@ -137,7 +137,7 @@ impl Decoder {
     }
 
     fn choice(&mut self, choice: Choice, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        if let Some(delta) = choice.delta.or(choice.message) {
+        if let Some(delta) = choice.delta.or_else(|| choice.message.map(|message| *message)) {
             self.delta(delta, out)?;
         }
         match choice.finish_reason.as_deref() {
@@ -153,12 +153,11 @@ impl Decoder {
 
     fn delta(&mut self, delta: Delta, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         // A server in transition between the two names sends both with the same text.
-        let reasoning =
-            [("reasoning_content", delta.reasoning_content), ("reasoning", delta.reasoning)];
-        let reasoning = reasoning.into_iter().find_map(|(field, text)| match text {
-            Some(Value::String(text)) => Some((field, text)),
+        let reasoning = match (delta.reasoning_content, delta.reasoning) {
+            (Some(Value::String(text)), _) => Some(("reasoning_content", text)),
+            (_, Some(Value::String(text))) => Some(("reasoning", text)),
             _ => None,
-        });
+        };
         if let Some((field, text)) = reasoning {
             let raw = || json!({"field": field});
             self.reply.keep_reasoning_state(&self.provider, &self.model, raw);
@@ -177,7 +176,7 @@ impl Decoder {
             self.refused = true;
             out.extend(self.reply.text(refusal));
         }
-        for call in delta.tool_calls.into_iter().flatten() {
+        for call in delta.tool_calls.unwrap_or_default() {
             let (name, json) = self.calls.push(call)?;
             out.push_back(LlmEvent::ToolCallDelta { name: self.names.name(name), json });
         }
