@@ -5,6 +5,9 @@
 #[cfg(feature = "_bench")]
 #[doc(hidden)]
 pub mod bench_support;
+#[cfg(test)]
+#[cfg(feature = "_http")]
+mod fuzz;
 #[cfg(feature = "_http")]
 mod http;
 #[cfg(any(feature = "_http", feature = "scripted"))]

@@ -13,94 +13,110 @@ use futures::{FutureExt as _, Stream, StreamExt as _, stream};
 use memchr::memchr;
 use sse_stream::SseByteStream;
 
-const BYTES: usize = 64 * 1024 * 1024;
+/// In all, in segments, so that neither a cache nor somebody else's program decides.
+const BYTES: usize = 64 * SEGMENT;
+const SEGMENT: usize = 1024 * 1024;
 const PIECE: usize = 16 * 1024;
-/// The best of so many counts: others use the machine, too.
-const ROUNDS: usize = 7;
+/// Of each segment the best of so many counts.
+const ROUNDS: usize = 9;
 
 /// What models stream most: short words, sometimes with an escape, sometimes not ASCII.
 const WORDS: [&str; 10] =
     [" the", " of", ",", " model", "\\n\\n", " answers", " said \\\"", " być", " token", "."];
 
-/// Texts joined, and where each ends.
-struct Input {
-    bytes: Bytes,
-    ends: Vec<usize>,
+/// Part of the input: whole events, cut in two ways.
+struct Segment {
+    /// In pieces of [`PIECE`], as a busy connection gives them.
+    pieces: Vec<Bytes>,
+    /// With one event in each piece, as a model that thinks gives them.
+    each: Vec<Bytes>,
+    /// The events' data.
+    data: Vec<String>,
 }
 
-impl Input {
-    fn new(mut one: impl FnMut(&str) -> String) -> Self {
-        let mut text = String::with_capacity(BYTES + 1024);
-        let mut ends = Vec::new();
-        while text.len() < BYTES {
+impl Segment {
+    fn new(one: fn(&str) -> String) -> Self {
+        let mut text = String::with_capacity(SEGMENT + 1024);
+        let mut ends = vec![0];
+        while text.len() < SEGMENT {
             text.push_str(&one(WORDS[ends.len() % WORDS.len()]));
             ends.push(text.len());
         }
-        Self { bytes: text.into(), ends }
+        let bytes = Bytes::from(text);
+        let pieces = (0..bytes.len()).step_by(PIECE);
+        let each: Vec<_> = ends.windows(2).map(|ends| bytes.slice(ends[0]..ends[1])).collect();
+        let text = |event: &Bytes| String::from_utf8(event.to_vec()).unwrap();
+        let data = each.iter().map(|event| text(event).replace("data: ", "").replace('\n', ""));
+        Self {
+            data: data.collect(),
+            pieces: pieces.map(|at| bytes.slice(at..(at + PIECE).min(bytes.len()))).collect(),
+            each,
+        }
     }
 
-    /// A reply of chat completions. The end that a real one has would end the decoding.
-    fn chat() -> Self {
-        Self::new(|word| {
-            format!(
-                "data: {{\"id\":\"chatcmpl-CZq8s1v0Kd3mXwTn\",\"object\":\"chat.completion.chunk\",\
-                 \"created\":1765432100,\"model\":\"gpt-4.1-mini\",\"choices\":[{{\"index\":0,\
-                 \"delta\":{{\"content\":\"{word}\"}},\"finish_reason\":null}}]}}\n\n"
-            )
-        })
+    fn many(one: fn(&str) -> String) -> Vec<Self> {
+        (0..BYTES / SEGMENT).map(|_| Self::new(one)).collect()
     }
 
-    /// A reply of Ollama.
-    fn lines() -> Self {
-        Self::new(|word| {
-            format!(
-                "{{\"model\":\"qwen3:4b\",\"created_at\":\"2026-01-01T12:00:00.123456Z\",\
-                 \"message\":{{\"role\":\"assistant\",\"content\":\"{word}\"}},\"done\":false}}\n"
-            )
-        })
+    fn pieces(&self) -> &[Bytes] {
+        &self.pieces
     }
 
-    fn each(&self) -> Vec<Bytes> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| self.bytes.slice(start..*end)).collect()
-    }
-
-    fn pieces(&self) -> Vec<Bytes> {
-        (0..self.bytes.len())
-            .step_by(PIECE)
-            .map(|start| self.bytes.slice(start..(start + PIECE).min(self.bytes.len())))
-            .collect()
+    fn each(&self) -> &[Bytes] {
+        &self.each
     }
 }
 
-type Contender<'a> = (&'static str, Box<dyn FnMut() -> usize + 'a>);
+/// An event of chat completions.
+fn chat(word: &str) -> String {
+    format!(
+        "data: {{\"id\":\"chatcmpl-CZq8s1v0Kd3mXwTn\",\"object\":\"chat.completion.chunk\",\
+         \"created\":1765432100,\"model\":\"gpt-4.1-mini\",\"choices\":[{{\"index\":0,\
+         \"delta\":{{\"content\":\"{word}\"}},\"finish_reason\":null}}]}}\n\n"
+    )
+}
 
-/// Runs the contenders in turn and prints each one's best beside the first's.
-fn compare(title: &str, bytes: usize, mut contenders: Vec<Contender<'_>>) {
+/// A line of Ollama.
+fn line(word: &str) -> String {
+    format!(
+        "{{\"model\":\"qwen3:4b\",\"created_at\":\"2026-01-01T12:00:00.123456Z\",\
+         \"message\":{{\"role\":\"assistant\",\"content\":\"{word}\"}},\"done\":false}}\n"
+    )
+}
+
+/// A name and how to count the events of a segment.
+type Contender<'a> = (&'a str, &'a dyn Fn(&Segment) -> usize);
+
+/// Lets the contenders count in turn and prints each one's speed beside the first's.
+fn compare(title: &str, segments: &[Segment], contenders: &[Contender<'_>]) {
     // A word on the command line chooses the comparisons, for profilers.
     let chosen = std::env::args().nth(1).filter(|word| !word.starts_with('-'));
     if chosen.is_some_and(|word| !title.contains(&word)) {
         return;
     }
-    let mut best = vec![Duration::MAX; contenders.len()];
-    let mut counts = vec![0; contenders.len()];
+    let mut best = vec![vec![Duration::MAX; segments.len()]; contenders.len()];
     for _ in 0..ROUNDS {
-        for (at, (_, run)) in contenders.iter_mut().enumerate() {
-            let began = Instant::now();
-            counts[at] = black_box(run());
-            best[at] = best[at].min(began.elapsed());
+        for ((name, count), best) in contenders.iter().zip(&mut best) {
+            for (segment, best) in segments.iter().zip(best) {
+                let began = Instant::now();
+                let counted = black_box(count(segment));
+                *best = began.elapsed().min(*best);
+                assert_eq!(counted, segment.each.len(), "{name}");
+            }
         }
     }
-    println!("{title}");
-    for (at, (name, _)) in contenders.iter().enumerate() {
+    let events: usize = segments.iter().map(|segment| segment.each.len()).sum();
+    let times: Vec<f64> =
+        best.iter().map(|best| best.iter().sum::<Duration>().as_secs_f64()).collect();
+    println!("{title}: {events} events of {} bytes", BYTES / events);
+    for ((name, _), time) in contenders.iter().zip(&times) {
         println!(
-            "  {name:<44} {:>7.0} MB/s {:>7.1} ns each   {:>5.2} x the floor's speed",
-            bytes as f64 / best[at].as_secs_f64() / 1e6,
-            best[at].as_nanos() as f64 / counts[at] as f64,
-            best[0].as_secs_f64() / best[at].as_secs_f64(),
+            "  {name:<44} {:>7.0} MB/s {:>7.1} ns each   {:>5.2} x the floor's time",
+            BYTES as f64 / time / 1e6,
+            time * 1e9 / events as f64,
+            time / times[0],
         );
     }
-    assert!(counts.iter().all(|count| *count == counts[0]), "not the same work: {counts:?}");
 }
 
 fn slices(pieces: &[Bytes]) -> impl Iterator<Item = &[u8]> {
@@ -156,10 +172,10 @@ fn count<T>(stream: impl Stream<Item = T>) -> usize {
     counted.now_or_never().unwrap()
 }
 
-fn sse(title: &str, pieces: &[Bytes]) {
-    let ours = || {
+fn sse(title: &str, segments: &[Segment], cut: fn(&Segment) -> &[Bytes]) {
+    let ours = |segment: &Segment| {
         let mut count = 0;
-        bench_support::sse(slices(pieces), |name, data| {
+        bench_support::sse(slices(cut(segment)), |name, data| {
             black_box((name, data));
             count += 1;
         });
@@ -167,54 +183,37 @@ fn sse(title: &str, pieces: &[Bytes]) {
     };
     compare(
         title,
-        BYTES,
-        vec![
-            ("floor: memchr at the ends of events", Box::new(|| events(pieces))),
-            ("agent-runner", Box::new(ours)),
-            ("sse-stream 0.3", Box::new(|| count(SseByteStream::new(stream_of(pieces))))),
-            ("eventsource-stream 0.2", Box::new(|| count(stream_of(pieces).eventsource()))),
+        segments,
+        &[
+            ("floor: memchr at the ends of events", &|segment| events(cut(segment))),
+            ("agent-runner", &ours),
+            ("sse-stream 0.3", &|segment| count(SseByteStream::new(stream_of(cut(segment))))),
+            ("eventsource-stream 0.2", &|segment| count(stream_of(cut(segment)).eventsource())),
         ],
     );
 }
 
-pub(crate) fn run() {
-    let chat = Input::chat();
-    println!(
-        "{} MiB of {} events, {} bytes each",
-        BYTES >> 20,
-        chat.ends.len(),
-        BYTES / chat.ends.len()
-    );
-    let (pieces, each) = (chat.pieces(), chat.each());
-    sse("server-sent events, pieces of 16 KiB", &pieces);
-    sse("server-sent events, one in each piece", &each);
-
-    let texts: Vec<&str> = each
-        .iter()
-        .map(|event| std::str::from_utf8(&event["data: ".len()..event.len() - 2]).unwrap())
-        .collect();
+fn typed(segments: &[Segment]) {
+    let alone = |segment: &Segment| {
+        segment.data.iter().filter(|data| bench_support::is_openai_chunk(data)).count()
+    };
     // The first event of a reply says that it began.
     let deltas = |pieces: &[Bytes]| bench_support::openai_events(slices(pieces)) - 1;
     compare(
-        "chat completions as typed deltas",
-        BYTES,
-        vec![
-            (
-                "floor: serde_json into the same struct",
-                Box::new(|| {
-                    texts.iter().filter(|text| bench_support::is_openai_chunk(text)).count()
-                }),
-            ),
-            ("agent-runner, from pieces of 16 KiB", Box::new(|| deltas(&pieces))),
-            ("agent-runner, from one event in each piece", Box::new(|| deltas(&each))),
+        "typed deltas of chat completions",
+        segments,
+        &[
+            ("floor: serde_json into the same struct", &alone),
+            ("agent-runner, pieces of 16 KiB", &|segment| deltas(&segment.pieces)),
+            ("agent-runner, one event in each piece", &|segment| deltas(&segment.each)),
         ],
     );
+}
 
-    let ollama = Input::lines();
-    let pieces = ollama.pieces();
-    let ours = || {
+fn ndjson(segments: &[Segment]) {
+    let ours = |segment: &Segment| {
         let mut count = 0;
-        bench_support::lines(slices(&pieces), |line| {
+        bench_support::lines(slices(&segment.pieces), |line| {
             black_box(line);
             count += 1;
         });
@@ -222,10 +221,18 @@ pub(crate) fn run() {
     };
     compare(
         "lines of JSON, pieces of 16 KiB",
-        BYTES,
-        vec![
-            ("floor: memchr at the ends of lines", Box::new(|| lines(&pieces))),
-            ("agent-runner", Box::new(ours)),
+        segments,
+        &[
+            ("floor: memchr at the ends of lines", &|segment| lines(&segment.pieces)),
+            ("agent-runner", &ours),
         ],
     );
+}
+
+pub(crate) fn run() {
+    let segments = Segment::many(chat);
+    sse("server-sent events, pieces of 16 KiB", &segments, Segment::pieces);
+    sse("server-sent events, one in each piece", &segments, Segment::each);
+    typed(&segments);
+    ndjson(&Segment::many(line));
 }

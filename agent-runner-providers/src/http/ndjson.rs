@@ -82,6 +82,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fuzz::fuzz;
 
     fn decode(pieces: &[&[u8]], limit: usize) -> (Vec<String>, Result<(), TooLong>) {
         let mut decoder = LineDecoder::new(limit);
@@ -117,6 +118,26 @@ mod tests {
         };
         decoder.push(bytes, each).unwrap();
         assert_eq!((seen, decoder.line.capacity()), (2, 0));
+    }
+
+    #[test]
+    fn damaged_streams_fit_the_limit_and_may_be_cut_anywhere() {
+        let good: [&[u8]; 2] = [
+            b"\xEF\xBB\xBF{\"a\":1}\n\n {\"b\":[]}\r\n{\"done\":true}",
+            "{\"a\":\"żółw 🐢\"}\r\n\t\r\n{}\n".as_bytes(),
+        ];
+        fuzz(&good, 0..40_000, |bytes, pieces, random| {
+            let limit = 1 + random.below(60);
+            assert_eq!(decode(pieces, limit), decode(&[bytes], limit));
+            let mut decoder = LineDecoder::new(limit);
+            for piece in pieces {
+                let pushed = decoder.push(piece, |_| Ok::<_, TooLong>(()));
+                assert!(decoder.line.len() <= limit);
+                if pushed.is_err() {
+                    break;
+                }
+            }
+        });
     }
 
     proptest! {

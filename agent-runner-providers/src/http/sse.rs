@@ -82,12 +82,15 @@ impl SseDecoder {
             self.line = line;
             start = next;
         }
-        // Most pieces are too small for any event in them to be too long.
-        let small = self.name.len() + self.data.len() + bytes.len() <= self.limit;
-        while let Some((end, next)) = self.cut(piece, start) {
-            if !small {
-                self.check(&held, end - start)?;
+        loop {
+            if self.is_between_events(&held) {
+                while let Some((data, next)) = self.usual(piece, start) {
+                    each(SseEvent { name: "", data: &piece.text(data) })?;
+                    start = next;
+                }
             }
+            let Some((end, next)) = self.cut(piece, start) else { break };
+            self.check(&held, end - start)?;
             self.read(piece, start..end, &mut held, &mut each)?;
             start = next;
         }
@@ -106,6 +109,29 @@ impl SseDecoder {
             self.read(piece, 0..line.len(), &mut held, &mut each)?;
         }
         self.dispatch(piece, &mut held, &mut each)
+    }
+
+    const fn is_between_events(&self, held: &Held) -> bool {
+        let nothing_held = held.name.is_none() && held.data.is_none();
+        nothing_held && !self.has_data && self.name.is_empty() && !self.at_start
+    }
+
+    /// The data of an event that starts there and what follows it, if it has the form that nearly
+    /// all have: one line of data and the blank line. All others are read line by line.
+    #[inline]
+    fn usual(&self, piece: Piece<'_>, start: usize) -> Option<(Range<usize>, usize)> {
+        let rest = piece.rest(start);
+        if !rest.starts_with(b"data: ") {
+            return None;
+        }
+        let length = memchr2(b'\n', b'\r', rest).filter(|length| *length <= self.limit)?;
+        let blank = match rest.get(length..)? {
+            [b'\n', b'\n', ..] => 2,
+            [b'\r', b'\n', b'\r', b'\n', ..] => 4,
+            _ => return None,
+        };
+        let end = start + length;
+        Some((start + 6..end, end + blank))
     }
 
     /// The end of the line that starts there, and where the next one starts.
@@ -156,7 +182,6 @@ impl SseDecoder {
         }
     }
 
-    #[inline]
     fn read<E>(
         &mut self,
         piece: Piece<'_>,
@@ -173,12 +198,7 @@ impl SseDecoder {
         if start == line.end {
             return self.dispatch(piece, held, each);
         }
-        let text = piece.part(start..line.end);
-        if text.starts_with(b"data: ") {
-            self.append(piece, held, start + 6..line.end);
-        } else {
-            self.field(piece, held, start..line.end);
-        }
+        self.field(piece, held, start..line.end);
         Ok(())
     }
 
@@ -204,7 +224,6 @@ impl SseDecoder {
         }
     }
 
-    #[inline]
     fn append(&mut self, piece: Piece<'_>, held: &mut Held, value: Range<usize>) {
         if held.data.is_none() && !self.has_data {
             held.data = Some(value);
@@ -215,31 +234,19 @@ impl SseDecoder {
         self.data.extend_from_slice(piece.part(value));
     }
 
-    #[inline]
     fn dispatch<E>(
         &mut self,
         piece: Piece<'_>,
         held: &mut Held,
         each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let name = held.name.take();
         if self.name.is_empty()
             && let Some(data) = held.data.take()
         {
-            let name = name.map(|name| piece.text(name)).unwrap_or_default();
+            let name = held.name.take().map(|name| piece.text(name)).unwrap_or_default();
             return each(SseEvent { name: &name, data: &piece.text(data) });
         }
-        self.dispatch_kept(piece, Held { name, data: held.data.take() }, each)
-    }
-
-    /// The same for an event of which something had to be copied.
-    fn dispatch_kept<E>(
-        &mut self,
-        piece: Piece<'_>,
-        mut held: Held,
-        each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.spill(piece, &mut held);
+        self.spill(piece, held);
         let taken = if std::mem::take(&mut self.has_data) {
             let (name, data) = (Piece::new(&self.name), Piece::new(&self.data));
             let (name, data) = (name.text(0..self.name.len()), data.text(0..self.data.len()));
@@ -254,138 +261,4 @@ impl SseDecoder {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Name and data of an event.
-    type Owned = (String, String);
-    type Decoded = (Vec<Owned>, Result<(), TooLong>);
-
-    fn decode(pieces: &[&[u8]], limit: usize) -> Decoded {
-        let mut decoder = SseDecoder::new(limit);
-        let mut out = Vec::new();
-        let mut each = |event: SseEvent<'_>| {
-            out.push((event.name.to_owned(), event.data.to_owned()));
-            Ok(())
-        };
-        let pushed = pieces.iter().try_for_each(|piece| decoder.push(piece, &mut each));
-        let end = pushed.and_then(|()| decoder.finish(&mut each));
-        (out, end)
-    }
-
-    fn data(bytes: &[u8]) -> Vec<String> {
-        decode(&[bytes], 1024).0.into_iter().map(|(_, data)| data).collect()
-    }
-
-    #[test]
-    fn all_three_line_ends_separate_events() {
-        assert_eq!(data(b"data: a\n\ndata: b\r\n\r\ndata: c\r\rdata: d\n\n"), ["a", "b", "c", "d"]);
-    }
-
-    #[test]
-    fn several_data_lines_are_one_event_with_one_leading_space_removed() {
-        assert_eq!(data(b"data:a\ndata:  b\ndata\n\n"), ["a\n b\n"]);
-    }
-
-    #[test]
-    fn a_bom_comments_and_unknown_fields_are_ignored() {
-        assert_eq!(data(b"\xEF\xBB\xBFdata: a\n: ping\nid: 7\nretry: 1\nx: y\n\n"), ["a"]);
-        assert_eq!(data(b": PROCESSING\n\n: PROCESSING\n\n"), [""; 0]);
-    }
-
-    #[test]
-    fn the_name_of_an_event_may_follow_its_data_and_does_not_stick() {
-        let (events, _) = decode(&[b"data: a\nevent: error\n\ndata: b\n\n"], 64);
-        assert_eq!(events[0].0, "error");
-        assert_eq!(events[1].0, "");
-    }
-
-    #[test]
-    fn an_error_field_is_an_event_named_error() {
-        let (events, _) = decode(&[b"error: {\"code\":500}\n\n"], 64);
-        assert_eq!(events, [("error".to_owned(), "{\"code\":500}".to_owned())]);
-    }
-
-    #[test]
-    fn an_event_cut_off_by_the_end_of_the_stream_is_delivered() {
-        assert_eq!(data(b"data: a\n\ndata: b"), ["a", "b"]);
-    }
-
-    #[test]
-    fn what_is_not_utf8_is_replaced() {
-        assert_eq!(data(b"data: a\xFFb\n\ndata: \xE2\x82\n\n"), ["a\u{FFFD}b", "\u{FFFD}"]);
-    }
-
-    #[test]
-    fn an_event_that_lies_whole_in_its_piece_is_not_copied() {
-        let bytes = b"event: a\ndata: b\n\n: ping\ndata: c\r\n\r\n";
-        let within = |text: &str| bytes.as_ptr_range().contains(&text.as_ptr());
-        let mut decoder = SseDecoder::new(64);
-        let mut seen = 0;
-        let each = |event: SseEvent<'_>| {
-            assert!(within(event.data) && (event.name.is_empty() || within(event.name)));
-            seen += 1;
-            Ok::<_, TooLong>(())
-        };
-        decoder.push(bytes, each).unwrap();
-        assert_eq!(seen, 2);
-        assert_eq!((decoder.line.capacity(), decoder.data.capacity()), (0, 0));
-    }
-
-    #[test]
-    fn an_error_of_the_receiver_ends_the_push() {
-        let mut seen = 0;
-        let mut decoder = SseDecoder::new(64);
-        let end = decoder.push(b"data: a\n\ndata: b\n\n", |_| {
-            seen += 1;
-            Err(TooLong { limit: 7 })
-        });
-        assert_eq!((end, seen), (Err(TooLong { limit: 7 }), 1));
-    }
-
-    #[test]
-    fn an_endless_event_is_refused_at_the_limit() {
-        let (events, end) = decode(&[b"data: a\n\ndata: 0123456789\ndata: 0123456789\n\n"], 20);
-        assert_eq!(events.len(), 1);
-        assert_eq!(end, Err(TooLong { limit: 20 }));
-    }
-
-    #[test]
-    fn a_name_counts_towards_the_limit_once() {
-        let line = b"event: 0123456789\n";
-        assert_eq!(decode(&[line, line, b"data: x\n\n"], 20).1, Err(TooLong { limit: 20 }));
-        assert_eq!(decode(&[line, b"\n", line], 20).1, Ok(()));
-        assert_eq!(decode(&[line, line, b"data: x\n\n"], 27).0.len(), 1);
-    }
-
-    proptest! {
-        #[test]
-        fn where_the_bytes_are_cut_makes_no_difference(
-            bytes in proptest::collection::vec(
-                prop_oneof![
-                    Just(b"data: ".to_vec()), Just(b"data:".to_vec()), Just(b"event: e".to_vec()),
-                    Just(b"\n".to_vec()), Just(b"\r".to_vec()), Just(b"\r\n".to_vec()),
-                    Just(b"\n\n".to_vec()), Just(b": c".to_vec()), Just("żółw€🐢".as_bytes().to_vec()),
-                    Just(b"\xEF\xBB\xBF".to_vec()), Just(vec![0xFF, 0xC3]), Just(b"{}".to_vec()),
-                ],
-                0..40,
-            ).prop_map(|parts| parts.concat()),
-            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
-            limit in 8_usize..200,
-        ) {
-            let mut places: Vec<usize> =
-                cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            places.sort_unstable();
-            let mut pieces = Vec::new();
-            let mut from = 0;
-            for place in places {
-                pieces.push(&bytes[from..place]);
-                from = place;
-            }
-            pieces.push(&bytes[from..]);
-            prop_assert_eq!(decode(&pieces, limit), decode(&[&bytes], limit));
-        }
-    }
-}
+mod tests;

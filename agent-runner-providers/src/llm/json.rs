@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::LazyLock};
 
-use memchr::{memchr, memmem::Finder};
+use memchr::{memchr_iter, memmem::Finder};
 use serde::de::DeserializeOwned;
 
 /// Parses JSON in which `\u` escapes may name lone surrogates, which become U+FFFD.
@@ -14,9 +14,10 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Er
 }
 
 fn mend(text: &str) -> Cow<'_, str> {
-    // Most texts have no escape at all, which is the fastest to see.
-    if memchr(b'\\', text.as_bytes()).is_none() || !(text.contains("\\ud") || text.contains("\\uD"))
-    {
+    let bytes = text.as_bytes();
+    let is_surrogate =
+        |at: usize| bytes.get(at..at + 3).is_some_and(|escape| matches!(escape, b"\\ud" | b"\\uD"));
+    if !memchr_iter(b'\\', bytes).any(is_surrogate) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());

@@ -137,8 +137,10 @@ impl Decoder {
     }
 
     fn choice(&mut self, choice: Choice, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        if let Some(delta) = choice.delta.or_else(|| choice.message.map(|message| *message)) {
-            self.delta(delta, out)?;
+        match (choice.delta, choice.message) {
+            (Some(delta), _) => self.delta(delta, out)?,
+            (None, Some(message)) => self.delta(*message, out)?,
+            (None, None) => {}
         }
         match choice.finish_reason.as_deref() {
             None | Some("") => {}
@@ -229,10 +231,10 @@ impl Decoder {
 }
 
 impl ReplyDecoder for Decoder {
-    fn push(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+    fn push(&mut self, mut bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if matches!(self.form, Form::Unknown) {
-            let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-            self.form = match first {
+            bytes = bytes.trim_ascii_start();
+            self.form = match bytes.first() {
                 None => return Ok(()),
                 Some(b'{' | b'[' | b'<') => Form::Document(Vec::new()),
                 Some(_) => Form::Events(SseDecoder::new(EVENT_BYTES_MAX)),
