@@ -1,8 +1,8 @@
 //! JSON as models write it.
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::borrow::Cow;
 
-use memchr::{memchr_iter, memmem::Finder};
+use memchr::memchr_iter;
 use serde::de::DeserializeOwned;
 
 /// Parses JSON in which `\u` escapes may name lone surrogates, which become U+FFFD.
@@ -54,7 +54,8 @@ fn unit(text: &str) -> Option<u32> {
 /// quotes are escaped.
 #[cfg(feature = "_http")]
 pub(crate) fn says_error(text: &str) -> bool {
-    static WORD: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"error\""));
+    static WORD: std::sync::LazyLock<memchr::memmem::Finder<'_>> =
+        std::sync::LazyLock::new(|| memchr::memmem::Finder::new("\"error\""));
     WORD.find(text.as_bytes()).is_some()
 }
 
