@@ -126,7 +126,7 @@ mod tests {
             b"\xEF\xBB\xBF{\"a\":1}\n\n {\"b\":[]}\r\n{\"done\":true}",
             "{\"a\":\"żółw 🐢\"}\r\n\t\r\n{}\n".as_bytes(),
         ];
-        fuzz(&good, 0..40_000, |bytes, pieces, random| {
+        fuzz(&good, 0..60_000, |bytes, pieces, random| {
             let limit = 1 + random.below(60);
             assert_eq!(decode(pieces, limit), decode(&[bytes], limit));
             let mut decoder = LineDecoder::new(limit);
