@@ -7,6 +7,7 @@ mod base;
 mod client;
 #[cfg(feature = "ollama")]
 mod ndjson;
+mod piece;
 mod redact;
 mod retry_after;
 #[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
@@ -18,7 +19,7 @@ pub use self::client::Timeouts;
 pub(crate) use self::ndjson::LineDecoder;
 #[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
 pub(crate) use self::sse::SseDecoder;
-#[cfg(any(feature = "anthropic", feature = "openai"))]
+#[cfg(feature = "openai")]
 pub(crate) use self::sse::SseEvent;
 pub(crate) use self::{
     answer::{Body, Refusal},

@@ -2,6 +2,12 @@
 //!
 //! Every one sits behind a feature of its own and implements a trait of `agent-runner-core`.
 
+#[cfg(feature = "_bench")]
+#[doc(hidden)]
+pub mod bench_support;
+#[cfg(test)]
+#[cfg(feature = "_http")]
+mod fuzz;
 #[cfg(feature = "_http")]
 mod http;
 #[cfg(any(feature = "_http", feature = "scripted"))]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr_iter;
 use serde::de::DeserializeOwned;
 
 /// Parses JSON in which `\u` escapes may name lone surrogates, which become U+FFFD.
@@ -13,7 +14,10 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Er
 }
 
 fn mend(text: &str) -> Cow<'_, str> {
-    if !text.contains("\\ud") && !text.contains("\\uD") {
+    let bytes = text.as_bytes();
+    let is_surrogate =
+        |at: usize| bytes.get(at..at + 3).is_some_and(|escape| matches!(escape, b"\\ud" | b"\\uD"));
+    if !memchr_iter(b'\\', bytes).any(is_surrogate) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
@@ -44,6 +48,15 @@ fn unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then_some(())?;
     u32::from_str_radix(digits, 16).ok()
+}
+
+/// Whether JSON may say `"error"`, as a field or as a word. Never inside a longer text, where the
+/// quotes are escaped.
+#[cfg(feature = "_http")]
+pub(crate) fn says_error(text: &str) -> bool {
+    static WORD: std::sync::LazyLock<memchr::memmem::Finder<'_>> =
+        std::sync::LazyLock::new(|| memchr::memmem::Finder::new("\"error\""));
+    WORD.find(text.as_bytes()).is_some()
 }
 
 const fn is_low(unit: u32) -> bool {

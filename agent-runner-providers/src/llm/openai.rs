@@ -1,6 +1,8 @@
 //! OpenAI's chat completions API and the many servers that speak it: llama.cpp, vLLM, LM Studio,
 //! `OpenRouter`, Groq, `DeepSeek`, Mistral and others.
 
+#[cfg(feature = "_bench")]
+pub(crate) mod bench;
 mod calls;
 mod decode;
 mod encode;

@@ -90,6 +90,25 @@ pub(crate) mod testing {
     use proptest::{prelude::*, sample::Index};
 
     use super::*;
+    use crate::fuzz::fuzz;
+
+    /// Most memory that a decoder may take for the small replies of the tests.
+    const MEMORY_MAX: u64 = 256 * 1024;
+
+    /// Damages good replies: the decoder never panics, finishes at most once and last, takes
+    /// little memory, and it makes no difference where the bytes are cut.
+    pub(crate) fn damaged<D: ReplyDecoder>(good: &[&[u8]], decoder: impl Fn() -> D) {
+        fuzz(good, 0..4_000, |bytes, pieces, _| {
+            let mut whole = (Vec::new(), None);
+            let memory =
+                allocation_counter::measure(|| whole = decode(decoder(), [bytes])).bytes_max;
+            assert!(memory < MEMORY_MAX, "{memory} bytes");
+            assert_eq!(decode(decoder(), pieces.iter().copied()), whole);
+            let finished = |event: &LlmEvent| matches!(event, LlmEvent::Finished(_));
+            let (_, earlier) = whole.0.split_last().unzip();
+            assert!(!earlier.unwrap_or_default().iter().any(finished));
+        });
+    }
 
     /// The events and the fault that pieces of bytes decode to.
     pub(crate) fn decode<'a>(

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use agent_runner_core::llm::{LlmEvent, LlmRequest, StopReason, Usage};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -13,7 +14,7 @@ use crate::{
     http::{EVENT_BYTES_MAX, LineDecoder},
     llm::{
         Fault,
-        json::parse,
+        json::{parse, says_error},
         reply::{Reply, arguments},
         stream::{REPLY_BYTES_MAX, ReplyDecoder, too_large},
     },
@@ -47,16 +48,16 @@ impl Decoder {
         }
     }
 
-    fn lines(&mut self, lines: &[String], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        for line in lines {
-            self.line(line, out)?;
-        }
-        Ok(())
-    }
-
     fn line(&mut self, text: &str, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if self.done {
             return Ok(());
+        }
+        // Whoever reports an error says the word; all else is read in one go. What that cannot
+        // read is read again as any document, which is more lenient and says what is wrong.
+        if !says_error(text)
+            && let Ok(line) = parse(text)
+        {
+            return self.take(line, out);
         }
         let document: Value = parse(text).map_err(|_| {
             Fault::malformed("the address answers, but not as Ollama; check OLLAMA_HOST", text)
@@ -64,9 +65,13 @@ impl Decoder {
         if let Some(fault) = error::reported(&document) {
             return Err(fault);
         }
-        let line: Line = serde_json::from_value(document).map_err(|error| {
+        let line = serde_json::from_value(document).map_err(|error| {
             Fault::malformed("the server sent a strange line", &error.to_string())
         })?;
+        self.take(line, out)
+    }
+
+    fn take(&mut self, line: Line, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if !self.started {
             self.started = true;
             let model = line.model.filter(|model| !model.is_empty());
@@ -121,18 +126,22 @@ impl Decoder {
 
 impl ReplyDecoder for Decoder {
     fn push(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        let mut lines = Vec::new();
-        let pushed = self.lines.push(bytes, &mut lines);
-        self.lines(&lines, out)?;
-        Ok(pushed?)
+        // Taken out, because the rest of the decoder takes the lines.
+        let mut lines = std::mem::replace(&mut self.lines, LineDecoder::new(EVENT_BYTES_MAX));
+        let pushed = lines.push(bytes, |line| self.line(line, out));
+        self.lines = lines;
+        pushed
     }
 
     fn end(&mut self, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        let mut lines = Vec::new();
-        self.lines.finish(&mut lines);
-        // A line that the end of the stream cut in two is a truncation, not a strange line.
-        lines.retain(|line| parse::<Value>(line).is_ok() || !self.started);
-        self.lines(&lines, out)
+        let mut lines = std::mem::replace(&mut self.lines, LineDecoder::new(EVENT_BYTES_MAX));
+        lines.finish(|line| {
+            // A line that the end of the stream cut in two is a truncation, not a strange line.
+            if self.started && parse::<IgnoredAny>(line).is_err() {
+                return Ok(());
+            }
+            self.line(line, out)
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use agent_runner_core::llm::{ErrorKind, LlmEvent, LlmRequest, StopReason, Usage};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::{
@@ -14,7 +15,7 @@ use crate::{
     http::{EVENT_BYTES_MAX, SseDecoder, SseEvent},
     llm::{
         Fault,
-        json::parse,
+        json::{parse, says_error},
         names::ToolNames,
         reply::{Reply, arguments},
         stream::{REPLY_BYTES_MAX, ReplyDecoder, too_large},
@@ -70,7 +71,7 @@ impl Decoder {
         }
     }
 
-    fn event(&mut self, event: &SseEvent, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+    fn event(&mut self, event: SseEvent<'_>, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         let data = event.data.trim();
         if self.done || data.is_empty() {
             return Ok(());
@@ -79,8 +80,16 @@ impl Decoder {
             self.finish(out);
             return Ok(());
         }
+        // Whoever reports an error says the word; all else is read in one go. What that cannot
+        // read is read again as any document, which is more lenient and says what is wrong.
+        if event.name != "error"
+            && !says_error(data)
+            && let Ok(chunk) = parse(data)
+        {
+            return self.chunk(chunk, out);
+        }
         let Ok(document) = parse::<Value>(data) else {
-            return Err(match event.name.as_str() {
+            return Err(match event.name {
                 "error" => Fault::new(ErrorKind::Unavailable, data),
                 _ => Fault::malformed("the service sent an event that is not JSON", data),
             });
@@ -89,16 +98,21 @@ impl Decoder {
             let fault = error::reported(&json!({"error": document}), None);
             return fault.map_or(Ok(()), Err);
         }
-        self.chunk(document, out)
+        self.any(document, out)
     }
 
-    fn chunk(&mut self, document: Value, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+    /// An error, or a chunk.
+    fn any(&mut self, document: Value, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if let Some(fault) = error::reported(&document, None) {
             return Err(fault);
         }
-        let chunk: Chunk = serde_json::from_value(document).map_err(|error| {
+        let chunk = serde_json::from_value(document).map_err(|error| {
             Fault::malformed("the service sent a strange event", &error.to_string())
         })?;
+        self.chunk(chunk, out)
+    }
+
+    fn chunk(&mut self, chunk: Chunk, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if !self.started {
             self.started = true;
             out.push_back(LlmEvent::Started {
@@ -111,7 +125,7 @@ impl Decoder {
             self.usage = usage(&reported);
         }
         // One choice was asked for; another index is somebody else's.
-        for choice in chunk.choices.into_iter().flatten() {
+        for choice in chunk.choices.unwrap_or_default() {
             if choice.index.unwrap_or(0) == 0 {
                 self.choice(choice, out)?;
             }
@@ -123,8 +137,10 @@ impl Decoder {
     }
 
     fn choice(&mut self, choice: Choice, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        if let Some(delta) = choice.delta.or(choice.message) {
-            self.delta(delta, out)?;
+        match (choice.delta, choice.message) {
+            (Some(delta), _) => self.delta(delta, out)?,
+            (None, Some(message)) => self.delta(*message, out)?,
+            (None, None) => {}
         }
         match choice.finish_reason.as_deref() {
             None | Some("") => {}
@@ -139,10 +155,11 @@ impl Decoder {
 
     fn delta(&mut self, delta: Delta, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         // A server in transition between the two names sends both with the same text.
-        let reasoning =
-            [("reasoning_content", delta.reasoning_content), ("reasoning", delta.reasoning)];
-        let reasoning =
-            reasoning.iter().find_map(|(field, text)| Some((*field, text.as_ref()?.as_str()?)));
+        let reasoning = match (delta.reasoning_content, delta.reasoning) {
+            (Some(Value::String(text)), _) => Some(("reasoning_content", text)),
+            (_, Some(Value::String(text))) => Some(("reasoning", text)),
+            _ => None,
+        };
         if let Some((field, text)) = reasoning {
             let raw = || json!({"field": field});
             self.reply.keep_reasoning_state(&self.provider, &self.model, raw);
@@ -161,7 +178,7 @@ impl Decoder {
             self.refused = true;
             out.extend(self.reply.text(refusal));
         }
-        for call in delta.tool_calls.into_iter().flatten() {
+        for call in delta.tool_calls.unwrap_or_default() {
             let (name, json) = self.calls.push(call)?;
             out.push_back(LlmEvent::ToolCallDelta { name: self.names.name(name), json });
         }
@@ -207,26 +224,27 @@ impl Decoder {
         if document.get("choices").is_none() && error::reported(&document, None).is_none() {
             return Err(Fault::malformed("the service sent a document without a reply", &text));
         }
-        self.chunk(document, out)?;
+        self.any(document, out)?;
         self.finish(out);
         Ok(())
     }
 }
 
 impl ReplyDecoder for Decoder {
-    fn push(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+    fn push(&mut self, mut bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if matches!(self.form, Form::Unknown) {
-            let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-            self.form = match first {
+            bytes = bytes.trim_ascii_start();
+            self.form = match bytes.first() {
                 None => return Ok(()),
                 Some(b'{' | b'[' | b'<') => Form::Document(Vec::new()),
                 Some(_) => Form::Events(SseDecoder::new(EVENT_BYTES_MAX)),
             };
         }
-        let mut events = Vec::new();
-        let pushed = match &mut self.form {
+        // Taken out, because the rest of the decoder takes the events.
+        let mut form = std::mem::replace(&mut self.form, Form::Unknown);
+        let pushed = match &mut form {
             Form::Unknown => Ok(()),
-            Form::Events(decoder) => decoder.push(bytes, &mut events).map_err(Fault::from),
+            Form::Events(decoder) => decoder.push(bytes, |event| self.event(event, out)),
             Form::Document(document) if document.len() + bytes.len() > EVENT_BYTES_MAX => {
                 Err(too_large())
             }
@@ -235,9 +253,7 @@ impl ReplyDecoder for Decoder {
                 Ok(())
             }
         };
-        for event in &events {
-            self.event(event, out)?;
-        }
+        self.form = form;
         pushed
     }
 
@@ -245,17 +261,13 @@ impl ReplyDecoder for Decoder {
         match std::mem::replace(&mut self.form, Form::Unknown) {
             Form::Unknown => {}
             Form::Document(bytes) => self.document(&bytes, out)?,
-            Form::Events(mut decoder) => {
-                let mut events = Vec::new();
-                decoder.finish(&mut events);
+            Form::Events(mut decoder) => decoder.finish(|event| {
                 // An event that the end of the stream cut in two is a truncation, not a strange one.
-                events.retain(|event| {
-                    event.data.trim() == "[DONE]" || parse::<Value>(&event.data).is_ok()
-                });
-                for event in &events {
-                    self.event(event, out)?;
+                if event.data.trim() != "[DONE]" && parse::<IgnoredAny>(event.data).is_err() {
+                    return Ok(());
                 }
-            }
+                self.event(event, out)
+            })?,
         }
         // Not every server sends `[DONE]`, but every one says why the model stopped.
         if !self.done && self.stop.is_some() {

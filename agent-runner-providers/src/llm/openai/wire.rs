@@ -21,7 +21,8 @@ pub(super) struct Choice {
     pub(super) index: Option<u64>,
     pub(super) delta: Option<Delta>,
     /// In place of `delta` in a whole reply, beside it in Perplexity's streams.
-    pub(super) message: Option<Delta>,
+    /// Boxed, because a choice is moved about for every delta.
+    pub(super) message: Option<Box<Delta>>,
     pub(super) finish_reason: Option<String>,
 }
 

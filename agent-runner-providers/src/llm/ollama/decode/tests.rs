@@ -2,7 +2,7 @@ use agent_runner_core::llm::ErrorKind;
 use proptest::prelude::*;
 
 use super::*;
-use crate::llm::stream::testing::{cut, decode, transcript};
+use crate::llm::stream::testing::{cut, damaged, decode, transcript};
 
 macro_rules! fixtures {
     ($($file:literal,)*) => {
@@ -62,4 +62,25 @@ fn an_answer_of_something_else_says_where_to_look() {
 fn nothing_counts_after_the_end() {
     let (events, fault) = one(b"{\"done\":true}\n{\"error\":\"late\"}\n");
     assert_eq!((events.len(), fault), (2, None));
+}
+
+#[test]
+fn damaged_streams_do_no_harm() {
+    damaged(&FIXTURES.map(|(_, bytes)| bytes), decoder);
+}
+
+#[test]
+fn a_text_delta_costs_two_allocations() {
+    let line = b"{\"model\":\"m\",\"created_at\":\"x\",\"message\":{\"role\":\"assistant\",\"content\":\" a\"},\"done\":false}\n";
+    let (mut decoder, mut out) = (decoder(), VecDeque::with_capacity(8));
+    decoder.push(line, &mut out).unwrap();
+    let cost = allocation_counter::measure(|| {
+        for _ in 0..1_000 {
+            out.clear();
+            decoder.push(line, &mut out).unwrap();
+        }
+    });
+    assert_eq!(out, [LlmEvent::TextDelta { text: " a".to_owned() }]);
+    // The model's name and the text; and the reply, which doubles.
+    assert!(cost.count_total <= 2 * 1_000 + 20, "{cost:?}");
 }

@@ -2,7 +2,7 @@ use agent_runner_core::llm::ToolSpec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::llm::stream::testing::{cut, decode, transcript};
+use crate::llm::stream::testing::{cut, damaged, decode, transcript};
 
 macro_rules! fixtures {
     ($($file:literal,)*) => {
@@ -140,4 +140,43 @@ fn a_running_total_beside_the_delta_is_not_read_twice() {
 fn nothing_counts_after_the_end() {
     let (events, fault) = one(b"data: [DONE]\n\ndata: {\"error\":\"late\"}\n\n");
     assert_eq!((events.len(), fault), (1, None));
+}
+
+#[test]
+fn damaged_streams_do_no_harm() {
+    damaged(&FIXTURES.map(|(_, bytes)| bytes), decoder);
+}
+
+/// The allocations for a thousand events with such a text.
+fn allocations(text: &str) -> u64 {
+    let event = format!(
+        "data: {{\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"model\":\"m\",\"choices\":[\
+         {{\"index\":0,\"delta\":{{\"content\":{}}},\"finish_reason\":null}}]}}\n\n",
+        json!(text)
+    );
+    let (mut decoder, mut out) = (decoder(), VecDeque::with_capacity(8));
+    decoder.push(event.as_bytes(), &mut out).unwrap();
+    let cost = allocation_counter::measure(|| {
+        for _ in 0..1_000 {
+            out.clear();
+            decoder.push(event.as_bytes(), &mut out).unwrap();
+        }
+    });
+    assert_eq!(out, [LlmEvent::TextDelta { text: text.to_owned() }]);
+    cost.count_total
+}
+
+#[test]
+fn a_text_delta_costs_three_allocations_and_an_escape_in_it_a_fourth() {
+    // The model's name, the list of choices and the text; and the reply, which doubles.
+    assert!(allocations(" żółw") <= 3_020, "{}", allocations(" żółw"));
+    assert!(allocations("\n") <= 4_020, "{}", allocations("\n"));
+}
+
+#[test]
+fn what_is_before_the_first_event_is_as_good_as_not_there() {
+    let events = one(b"data: {\"choices\":[]}\n\ndata: [DONE]\n\n");
+    let pieces: [&[u8]; 3] = [b"\r\n", b" ", b"data: {\"choices\":[]}\n\ndata: [DONE]\n\n"];
+    assert_eq!(decode(decoder(), pieces), events);
+    assert_eq!(one(&pieces.concat()), events);
 }
