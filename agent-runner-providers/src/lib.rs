@@ -11,10 +11,15 @@ mod store;
 
 #[cfg(feature = "_http")]
 pub use self::http::Timeouts;
+#[cfg(feature = "openai")]
+pub use self::llm::call_ids::CallIdRule;
 #[cfg(feature = "ollama")]
 pub use self::llm::ollama::OllamaProvider;
 #[cfg(feature = "openai")]
-pub use self::llm::openai::OpenAiProvider;
+pub use self::llm::openai::{
+    Echo, Effort, EffortWords, InstructionRole, OpenAiApi, OpenAiProvider, OutputLimit, Profile,
+    ReasoningField,
+};
 #[cfg(feature = "scripted")]
 pub use self::llm::scripted::ScriptedProvider;
 #[cfg(feature = "sqlite")]

@@ -1,5 +1,7 @@
 //! Models behind [`LlmProvider`](agent_runner_core::llm::LlmProvider).
 
+#[cfg(any(feature = "ollama", feature = "openai"))]
+pub(crate) mod call_ids;
 #[cfg(feature = "_http")]
 mod fault;
 mod json;
