@@ -14,7 +14,7 @@ pub use self::http::Timeouts;
 #[cfg(feature = "openai")]
 pub use self::llm::call_ids::CallIdRule;
 #[cfg(feature = "ollama")]
-pub use self::llm::ollama::OllamaProvider;
+pub use self::llm::ollama::{OllamaProvider, PullProgress};
 #[cfg(feature = "openai")]
 pub use self::llm::openai::{
     Echo, Effort, EffortWords, InstructionRole, OpenAiApi, OpenAiProvider, OutputLimit, Profile,

@@ -68,6 +68,7 @@ fn wait(number: f64, now: Timestamp) -> Option<Duration> {
     match number {
         number if number >= EPOCH_MILLIS_MIN => epoch(number),
         number if number >= EPOCH_SECONDS_MIN => epoch(number * 1e3),
+        number if number.is_nan() => None,
         number => Duration::try_from_secs_f64(number.max(0.0)).ok(),
     }
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
+#[cfg(any(feature = "ollama", feature = "openai"))]
+use serde_json::value::RawValue;
 
 /// Parses JSON in which `\u` escapes may name lone surrogates, which become U+FFFD.
 ///
@@ -11,6 +13,17 @@ use serde_json::Value;
 /// would fail a reply for the sake of one character.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
     serde_json::from_str(&mend(text))
+}
+
+/// A text that is a string in JSON, and anything else as the JSON that it is; `null` is nothing.
+#[cfg(any(feature = "ollama", feature = "openai"))]
+pub(crate) fn raw_text(raw: &RawValue) -> String {
+    let text = raw.get();
+    match text.as_bytes().first() {
+        Some(b'"') => parse(text).unwrap_or_default(),
+        Some(b'n') | None => String::new(),
+        Some(_) => text.to_owned(),
+    }
 }
 
 /// Whether a number in `text` has digits that would be lost in a [`Value`]: an integer of more than

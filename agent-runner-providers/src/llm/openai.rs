@@ -4,6 +4,7 @@
 mod calls;
 mod decode;
 mod details;
+mod embed;
 mod encode;
 mod error;
 mod frames;
