@@ -11,14 +11,12 @@ mod store;
 
 #[cfg(feature = "_http")]
 pub use self::http::Timeouts;
-#[cfg(feature = "openai")]
-pub use self::llm::call_ids::CallIdRule;
 #[cfg(feature = "ollama")]
 pub use self::llm::ollama::{OllamaProvider, PullProgress};
 #[cfg(feature = "openai")]
 pub use self::llm::openai::{
-    Echo, Effort, EffortWords, InstructionRole, OpenAiApi, OpenAiProvider, OutputLimit, Profile,
-    ReasoningField,
+    CallIdRule, Echo, Effort, EffortWords, InstructionRole, OpenAiApi, OpenAiProvider, OutputLimit,
+    Profile, ReasoningField,
 };
 #[cfg(feature = "scripted")]
 pub use self::llm::scripted::ScriptedProvider;

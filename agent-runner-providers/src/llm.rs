@@ -1,11 +1,11 @@
 //! Models behind [`LlmProvider`](agent_runner_core::llm::LlmProvider).
 
 #[cfg(any(feature = "ollama", feature = "openai"))]
-pub(crate) mod call_ids;
+mod call_ids;
 #[cfg(feature = "_http")]
 mod fault;
 mod json;
-#[cfg(feature = "_http")]
+#[cfg(feature = "openai")]
 mod names;
 #[cfg(feature = "ollama")]
 pub(crate) mod ollama;

@@ -28,6 +28,7 @@ pub(crate) fn raw_text(raw: &RawValue) -> String {
 
 /// Whether a number in `text` has digits that would be lost in a [`Value`]: an integer of more than
 /// 64 bits, or a fraction that no double is as precise as.
+#[cfg(feature = "_http")]
 pub(crate) fn has_long_numbers(text: &str) -> bool {
     matches!(quote_long_numbers(text), Cow::Owned(_))
 }
@@ -215,7 +216,7 @@ mod tests {
             // Without its feature for exact floats the parser is off by the last digit at times.
             let exact = serde_json::from_str::<Vec<Value>>(&text).unwrap();
             if exact[0].as_f64() == Some(float) {
-                prop_assert!(!has_long_numbers(&text), "{text}");
+                prop_assert!(matches!(quote_long_numbers(&text), Cow::Borrowed(_)), "{text}");
             }
         }
 

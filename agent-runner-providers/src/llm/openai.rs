@@ -24,7 +24,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 pub use self::profile::{
-    Echo, Effort, EffortWords, InstructionRole, OutputLimit, Profile, ReasoningField,
+    CallIdRule, Echo, Effort, EffortWords, InstructionRole, OutputLimit, Profile, ReasoningField,
 };
 use self::{
     decode::ChatReader,

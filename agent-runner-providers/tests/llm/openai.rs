@@ -251,6 +251,20 @@ async fn silence_is_a_timeout_that_says_how_long_it_was() {
 }
 
 #[tokio::test]
+async fn signs_of_life_do_not_keep_a_call_alive_forever() {
+    let body = ": PROCESSING\n\n";
+    let service = Service::always(Answer::ok(body).then_silence()).await;
+    let impatient = Timeouts::default().with_content(Duration::ZERO);
+    let provider = provider(&service).with_timeouts(impatient).unwrap();
+    let (events, error) = hear(&provider, &request(), &cx()).await;
+    let error = error.unwrap();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, SendState::Sent));
+    assert!(error.context().contains("nothing but signs of life"), "{error}");
+    assert!(events.is_empty(), "{events:?}");
+    service.client_closed().await;
+}
+
+#[tokio::test]
 async fn a_call_takes_no_longer_than_its_own_timeout() {
     for answer in [Answer::default(), Answer::ok(&delta(&json!({"content": "Half"})))] {
         let service = Service::always(answer.then_silence()).await;

@@ -271,6 +271,21 @@ fn an_accepted_answer_that_is_an_error_or_a_web_page_is_no_reply() {
 }
 
 #[test]
+fn a_line_of_ten_megabytes_is_an_event_and_one_without_end_is_not() {
+    let text = "x".repeat(10 * 1024 * 1024);
+    let body =
+        format!("data: {}\n\ndata: [DONE]\n\n", json!({"choices": [{"delta": {"content": text}}]}));
+    let (events, fault) = decode(decoder(), body.as_bytes().chunks(64 * 1024));
+    assert_eq!(fault, None);
+    assert_eq!(events[1], LlmEvent::TextDelta { text });
+    let piece = [b'x'; 1024 * 1024];
+    let endless =
+        std::iter::once(b"data: ".as_slice()).chain(std::iter::repeat_n(piece.as_slice(), 17));
+    let (events, fault) = decode(decoder(), endless);
+    assert_eq!((events.len(), fault.unwrap().kind), (0, ErrorKind::MalformedResponse));
+}
+
+#[test]
 fn an_event_that_is_not_json_is_a_malformed_response() {
     let (_, fault) = one(b"data: hello\n\ndata: [DONE]\n\n");
     assert_eq!(fault.unwrap().kind, ErrorKind::MalformedResponse);
