@@ -27,8 +27,8 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Between two pieces of the body. 2 minutes by default.
     pub idle: Duration,
-    /// Without anything of a reply, although the service sends signs of life. 10 minutes by
-    /// default, because a model may think for long and show nothing of it.
+    /// Without anything of a reply, although the service sends signs of life. 15 minutes by
+    /// default, because a request may wait in a queue and a model think without showing it.
     pub content: Duration,
 }
 
@@ -38,7 +38,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             first_byte: Duration::from_secs(300),
             idle: Duration::from_secs(120),
-            content: Duration::from_secs(600),
+            content: Duration::from_secs(900),
         }
     }
 }

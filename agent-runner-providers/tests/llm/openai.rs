@@ -332,7 +332,9 @@ async fn the_models_are_those_of_the_server_with_the_context_it_tells() {
     let told: Vec<_> =
         models.iter().map(|m| (m.id.as_str(), m.capabilities.context_window)).collect();
     assert_eq!(told, [("a", Some(4096)), ("b", Some(8192)), ("c", None)]);
-    assert_eq!((provider.id(), provider.capabilities("a")), ("vllm", own));
+    assert_eq!((provider.id(), provider.capabilities("unlisted")), ("vllm", own));
+    let listed = Capabilities { context_window: Some(4096), ..own };
+    assert_eq!(provider.capabilities("a"), listed);
     assert_eq!(service.requests()[0].line, "GET /v1/models");
     let strange = Service::always(Answer::ok("<html>")).await;
     let error = self::provider(&strange).models(&cx()).await.unwrap_err();
