@@ -1,9 +1,11 @@
 //! Models behind [`LlmProvider`](agent_runner_core::llm::LlmProvider).
 
+#[cfg(any(feature = "ollama", feature = "openai"))]
+mod call_ids;
 #[cfg(feature = "_http")]
 mod fault;
 mod json;
-#[cfg(feature = "_http")]
+#[cfg(feature = "openai")]
 mod names;
 #[cfg(feature = "ollama")]
 pub(crate) mod ollama;
@@ -16,6 +18,8 @@ mod reply;
 pub(crate) mod scripted;
 #[cfg(feature = "_http")]
 mod stream;
+#[cfg(any(feature = "ollama", feature = "openai"))]
+mod vectors;
 
 #[cfg(feature = "_http")]
 pub(crate) use self::fault::Fault;
