@@ -8,6 +8,7 @@ mod client;
 #[cfg(feature = "ollama")]
 mod ndjson;
 mod piece;
+mod rate_limits;
 mod redact;
 mod retry_after;
 #[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]

@@ -22,9 +22,12 @@ pub use self::llm::anthropic::{AnthropicProvider, CacheLifetime};
 #[cfg(feature = "gemini")]
 pub use self::llm::gemini::GeminiProvider;
 #[cfg(feature = "ollama")]
-pub use self::llm::ollama::OllamaProvider;
+pub use self::llm::ollama::{OllamaProvider, PullProgress};
 #[cfg(feature = "openai")]
-pub use self::llm::openai::OpenAiProvider;
+pub use self::llm::openai::{
+    CallIdRule, Echo, Effort, EffortWords, InstructionRole, OpenAiApi, OpenAiProvider, OutputLimit,
+    Profile, ReasoningField,
+};
 #[cfg(feature = "scripted")]
 pub use self::llm::scripted::ScriptedProvider;
 #[cfg(feature = "sqlite")]

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "anthropic")]
 pub(crate) mod anthropic;
+#[cfg(any(feature = "ollama", feature = "openai"))]
+mod call_ids;
 #[cfg(feature = "_http")]
 mod fault;
 #[cfg(feature = "gemini")]
@@ -20,6 +22,8 @@ mod reply;
 pub(crate) mod scripted;
 #[cfg(feature = "_http")]
 mod stream;
+#[cfg(any(feature = "ollama", feature = "openai"))]
+mod vectors;
 
 #[cfg(feature = "_http")]
 pub(crate) use self::fault::Fault;

@@ -2,14 +2,14 @@
 
 use std::{borrow::Cow, error::Error as StdError, time::Duration};
 
-use agent_runner_core::llm::{ErrorKind, ProviderError, Recovery, SendState};
+use agent_runner_core::llm::{ErrorKind, ProviderError, RateLimits, Recovery, SendState};
 use bytes::Bytes;
 use reqwest::{Response, header::HeaderMap};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{redact::excerpt, retry_after::retry_after};
+use super::{rate_limits::rate_limits, redact::excerpt, retry_after::retry_after};
 use crate::llm::Fault;
 
 /// Bytes of a refusal's body that are read; its error document stands at the beginning.
@@ -36,6 +36,7 @@ pub(super) struct Call {
     pub(super) cancel: CancellationToken,
     pub(super) first_byte: Duration,
     pub(super) idle: Duration,
+    pub(super) content: Duration,
     pub(super) started: Instant,
     pub(super) total: Option<Duration>,
 }
@@ -128,6 +129,17 @@ impl Body {
         }
     }
 
+    /// The error of a service that has sent nothing but signs of life since then, if that is too
+    /// long.
+    pub(crate) fn without_content(&self, since: Instant) -> Option<ProviderError> {
+        let patience = self.call.content;
+        (since.elapsed() > patience).then(|| {
+            let context =
+                format!("{} sent nothing but signs of life for {patience:?}", self.call.place);
+            self.sent(self.call.error(ErrorKind::Timeout, context))
+        })
+    }
+
     /// Whether the service accepted the request.
     pub(crate) fn is_success(&self) -> bool {
         self.response.status().is_success()
@@ -141,6 +153,11 @@ impl Body {
             .find_map(|name| headers.get(name)?.to_str().ok())
             .map(|id| self.call.excerpt(id))
             .filter(|id| !id.is_empty())
+    }
+
+    /// What the service still allows.
+    pub(crate) fn limits(&self) -> Option<RateLimits> {
+        rate_limits(self.headers(), jiff::Timestamp::now())
     }
 
     /// Reads a document of at most `limit` bytes to its end.
@@ -221,6 +238,14 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
+    /// The title of the web page that came in place of an answer, if it is one: something between
+    /// here and the service speaks.
+    pub(crate) fn page_title(&self) -> Option<&str> {
+        let page = self.text.trim_start().starts_with('<').then_some(self.text.as_str())?;
+        let title = page.split_once("<title>").map_or("untitled", |(_, rest)| rest);
+        Some(title.split_once("</title>").map_or(title, |(title, _)| title).trim())
+    }
+
     /// Makes an error of it, with what the headers say about trying again.
     pub(crate) fn into_error(self, fault: Fault) -> ProviderError {
         let mut error = self.body.fault(fault).with_http_status(self.status);

@@ -5,11 +5,21 @@
 pub(crate) mod bench;
 mod calls;
 mod decode;
+mod details;
+mod embed;
 mod encode;
 mod error;
+mod frames;
+mod models;
+mod profile;
+mod responses;
 mod wire;
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use agent_runner_core::llm::{
     BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmProvider, LlmRequest, ModelInfo,
@@ -20,7 +30,15 @@ use reqwest::Method;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use self::{decode::Decoder, encode::Dialect};
+pub use self::profile::{
+    CallIdRule, Echo, Effort, EffortWords, InstructionRole, OutputLimit, Profile, ReasoningField,
+};
+use self::{
+    decode::ChatReader,
+    encode::Encoded,
+    frames::{Frames, Origin},
+    responses::ResponseReader,
+};
 use super::{
     Fault, json,
     names::{NameRules, ToolNames},
@@ -32,6 +50,8 @@ use crate::http::{HttpClient, Timeouts, base_url};
 const NAMES: NameRules = NameRules { length_max: 64, also: "-", any_first: true };
 /// Largest list of models read, in bytes; `OpenRouter`'s has about one megabyte.
 const MODELS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Models whose abilities are remembered. More than any service lists; bounds the memory.
+const KNOWN_MAX: usize = 4096;
 
 /// Talks to a server with OpenAI's chat completions API.
 ///
@@ -40,8 +60,24 @@ const MODELS_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub struct OpenAiProvider {
     http: HttpClient,
-    dialect: Dialect,
-    capabilities: Capabilities,
+    api: OpenAiApi,
+    profile: Profile,
+    /// What the operator says, in place of what the profile says.
+    capabilities: Option<Capabilities>,
+    /// What the service told of its models the last time they were listed.
+    known: Mutex<BTreeMap<String, Capabilities>>,
+}
+
+/// Which of OpenAI's two APIs to talk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenAiApi {
+    /// `/chat/completions`, which every compatible server has.
+    #[default]
+    ChatCompletions,
+    /// `/responses`, in which OpenAI's models keep their reasoning from one call to the next.
+    /// Nothing is stored at the service.
+    Responses,
 }
 
 impl OpenAiProvider {
@@ -61,17 +97,18 @@ impl OpenAiProvider {
             "/" => base.join("v1/").unwrap_or(base),
             _ => base,
         };
-        let dialect = Dialect::of(base.host_str().unwrap_or_default());
+        let profile = Profile::of_host(base.host_str().unwrap_or_default());
         let mut http = HttpClient::new("openai", base)?;
         if let Some(key) = key {
             http = http.with_key(key)?;
         }
-        let capabilities = Capabilities {
-            json_schema: Some(true),
-            schema_with_tools: Some(true),
-            ..Capabilities::default()
-        };
-        Ok(Self { http, dialect, capabilities })
+        Ok(Self {
+            http,
+            api: OpenAiApi::default(),
+            profile,
+            capabilities: None,
+            known: Mutex::default(),
+        })
     }
 
     /// With another id, so that a program can have several of them.
@@ -81,12 +118,32 @@ impl OpenAiProvider {
         self
     }
 
-    /// With what its models can do, which this API does not tell. By default tools, a JSON Schema,
-    /// and both at once.
+    /// With what its models can do, as far as the service does not tell. By default what the profile
+    /// says.
     #[must_use]
     pub const fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
-        self.capabilities = capabilities;
+        self.capabilities = Some(capabilities);
         self
+    }
+
+    /// With what is special about the server. By default [`Profile::of_host`].
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// With the other API. By default [`OpenAiApi::ChatCompletions`].
+    #[must_use]
+    pub const fn with_api(mut self, api: OpenAiApi) -> Self {
+        self.api = api;
+        self
+    }
+
+    /// What is special about the server.
+    #[must_use]
+    pub const fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     /// With other timeouts.
@@ -98,16 +155,26 @@ impl OpenAiProvider {
         Ok(self)
     }
 
-    fn info(&self, model: &Value) -> Option<ModelInfo> {
-        // vLLM, OpenRouter and llama.cpp say how long a conversation may be, each in its own field.
-        let window = ["/max_model_len", "/context_length", "/meta/n_ctx"]
-            .into_iter()
-            .find_map(|path| model.pointer(path)?.as_u64());
-        let mut capabilities = self.capabilities;
-        capabilities.context_window = capabilities.context_window.or(window);
-        Some(ModelInfo { id: model.get("id")?.as_str()?.to_owned(), capabilities })
+    /// What holds of a model: what the operator says, else its service, else the profile.
+    fn said(&self, told: Capabilities) -> Capabilities {
+        match self.capabilities {
+            Some(own) => own.or(told),
+            None => told.or(self.profile.capabilities),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Capabilities>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what the service told of its models.
+    fn remember(&self, models: &[ModelInfo]) {
+        let told = models.iter().take(KNOWN_MAX);
+        *self.known() = told.map(|model| (model.id.clone(), model.capabilities)).collect();
     }
 }
+
+type Encode = fn(&LlmRequest, &ToolNames, &Profile, &str) -> Result<Encoded, Fault>;
 
 #[async_trait]
 impl LlmProvider for OpenAiProvider {
@@ -115,8 +182,9 @@ impl LlmProvider for OpenAiProvider {
         self.http.id()
     }
 
-    fn capabilities(&self, _model: &str) -> Capabilities {
-        self.capabilities
+    fn capabilities(&self, model: &str) -> Capabilities {
+        let told = self.known().get(model).copied();
+        self.said(told.unwrap_or_default())
     }
 
     async fn models(&self, cx: &CallCx) -> Result<Vec<ModelInfo>, ProviderError> {
@@ -128,10 +196,16 @@ impl LlmProvider for OpenAiProvider {
         }
         let text = body.document(MODELS_BYTES_MAX).await?;
         let document: Option<Value> = json::parse(&text).ok();
-        let models = document.as_ref().and_then(|list| list.get("data")?.as_array());
-        models
-            .map(|models| models.iter().filter_map(|model| self.info(model)).collect())
-            .ok_or_else(|| body.fault(Fault::malformed("the list of models cannot be read", &text)))
+        let list = document.as_ref().and_then(|list| list.get("data")?.as_array());
+        let Some(list) = list else {
+            return Err(body.fault(Fault::malformed("the list of models cannot be read", &text)));
+        };
+        let mut models: Vec<ModelInfo> = list.iter().filter_map(models::info).collect();
+        self.remember(&models);
+        for model in &mut models {
+            model.capabilities = self.said(model.capabilities);
+        }
+        Ok(models)
     }
 
     async fn stream(
@@ -140,15 +214,32 @@ impl LlmProvider for OpenAiProvider {
         cx: &CallCx,
     ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
         let names = ToolNames::of(request, NAMES);
-        let body = encode::body(request, &names, self.dialect, self.id())
+        let (path, encode): (_, Encode) = match self.api {
+            OpenAiApi::ChatCompletions => ("chat/completions", encode::body),
+            OpenAiApi::Responses => ("responses", responses::body),
+        };
+        let encoded = encode(request, &names, &self.profile, self.id())
             .map_err(|fault| self.http.unsent(fault))?;
-        let answer = self.http.send(Method::POST, "chat/completions", Some(&body), cx).await?;
+        let answer = self.http.send(Method::POST, path, Some(&encoded.body), cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
             let fault = error::refused(&refusal, Some(&request.model));
             return Err(refusal.into_error(fault));
         }
-        let decoder = Decoder::new(request, names, self.id(), answer.request_id());
-        Ok(stream::events(answer, decoder))
+        let origin = Origin {
+            request_id: answer.request_id(),
+            notices: encoded.notices,
+            ..Origin::of(request, names, self.id())
+        };
+        Ok(match self.api {
+            OpenAiApi::ChatCompletions => {
+                let reader = ChatReader::new(request, origin, &self.profile);
+                stream::events(answer, Frames::new(reader))
+            }
+            OpenAiApi::Responses => {
+                let reader = ResponseReader::new(request, origin);
+                stream::events(answer, Frames::new(reader))
+            }
+        })
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use agent_runner_core::llm::{BoxStream, ErrorKind, LlmEvent, ProviderError};
+use tokio::time::Instant;
 
 use super::Fault;
 use crate::http::Body;
@@ -33,14 +34,17 @@ struct Reading<D> {
     decoder: D,
     ready: VecDeque<LlmEvent>,
     failed: Option<ProviderError>,
+    /// When there was last something of the reply.
+    heard: Instant,
 }
 
-/// The events of a reply.
+/// The events of a reply, what the service still allows first.
 pub(crate) fn events<D: ReplyDecoder>(
     body: Body,
     decoder: D,
 ) -> BoxStream<'static, Result<LlmEvent, ProviderError>> {
-    let reading = Reading { body, decoder, ready: VecDeque::new(), failed: None };
+    let ready = body.limits().map(LlmEvent::Limits).into_iter().collect();
+    let reading = Reading { body, decoder, ready, failed: None, heard: Instant::now() };
     Box::pin(futures::stream::unfold(Some(reading), |reading| async move {
         let mut reading = reading?;
         loop {
@@ -65,7 +69,11 @@ impl<D: ReplyDecoder> Reading<D> {
                 return;
             }
             Ok(Some(bytes)) => self.decoder.push(&bytes, &mut self.ready).map(|()| {
-                if self.ready.is_empty() {
+                if !self.ready.is_empty() {
+                    self.heard = Instant::now();
+                } else if let Some(error) = self.body.without_content(self.heard) {
+                    self.failed = Some(error);
+                } else {
                     self.ready.push_back(LlmEvent::Keepalive);
                 }
             }),
@@ -79,7 +87,9 @@ impl<D: ReplyDecoder> Reading<D> {
                 })
             }),
         };
-        self.failed = decoded.err().map(|fault| self.body.fault(fault));
+        if let Err(fault) = decoded {
+            self.failed = Some(self.body.fault(fault));
+        }
     }
 }
 

@@ -14,11 +14,15 @@ mod service;
 
 #[cfg(feature = "anthropic")]
 mod anthropic;
+#[cfg(any(feature = "ollama", feature = "openai"))]
+mod embeddings;
 #[cfg(feature = "gemini")]
 mod gemini;
 #[cfg(feature = "ollama")]
 mod ollama;
 #[cfg(feature = "openai")]
 mod openai;
+#[cfg(feature = "openai")]
+mod openai_responses;
 #[cfg(feature = "scripted")]
 mod scripted;

@@ -4,14 +4,21 @@ use std::collections::VecDeque;
 
 use agent_runner_core::llm::LlmRequest;
 
-use super::{NAMES, decode::Decoder, wire::Chunk};
+use super::{
+    NAMES,
+    decode::ChatReader,
+    frames::{Frames, Origin},
+    profile::Profile,
+    wire::Chunk,
+};
 use crate::llm::{names::ToolNames, stream::ReplyDecoder as _};
 
 /// The number of events that the pieces of one reply decode to, until the first fault.
 pub(crate) fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> usize {
     let request = LlmRequest::new("m", Vec::new());
     let names = ToolNames::of(&request, NAMES);
-    let mut decoder = Decoder::new(&request, names, "openai", None);
+    let origin = Origin::of(&request, names, "openai");
+    let mut decoder = Frames::new(ChatReader::new(&request, origin, &Profile::compatible()));
     let mut out = VecDeque::new();
     let mut count = 0;
     for piece in pieces {

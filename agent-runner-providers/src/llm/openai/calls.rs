@@ -2,10 +2,9 @@
 
 use agent_runner_core::llm::ErrorKind;
 use serde::de::IgnoredAny;
-use serde_json::Value;
 
 use super::wire::ToolCallDelta;
-use crate::llm::Fault;
+use crate::llm::{Fault, json};
 
 /// Most tool calls of one reply; the engine runs fewer. Bounds a server that never stops.
 const CALLS_MAX: usize = 1024;
@@ -48,11 +47,7 @@ impl Calls {
                 self.calls.len() - 1
             }
         };
-        let piece = match function.arguments {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(piece)) => piece,
-            Some(whole) => whole.to_string(),
-        };
+        let piece = function.arguments.as_deref().map(json::raw_text).unwrap_or_default();
         self.bytes += piece.len();
         let Some(call) = self.calls.get_mut(at) else { return Ok(("", piece)) };
         if call.id.is_empty() {
@@ -104,7 +99,7 @@ fn is_complete(arguments: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
