@@ -1,5 +1,6 @@
-//! OpenAI's chat completions API and the many servers that speak it: llama.cpp, vLLM, LM Studio,
-//! `OpenRouter`, Groq, `DeepSeek`, Mistral and others.
+//! OpenAI's two APIs and the many servers that speak the older one: llama.cpp, vLLM, LM Studio,
+//! `OpenRouter`, Groq, `DeepSeek`, Mistral and others. What is special about each of them is data
+//! in its [`Profile`].
 
 #[cfg(feature = "_bench")]
 pub(crate) mod bench;
@@ -53,10 +54,13 @@ const MODELS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Models whose abilities are remembered. More than any service lists; bounds the memory.
 const KNOWN_MAX: usize = 4096;
 
-/// Talks to a server with OpenAI's chat completions API.
+/// Talks to a server with OpenAI's chat completions API, or its Responses API.
 ///
 /// `extra` of a request goes into the body as it is; a field that is `null` there is taken out of
 /// the body, for servers that refuse what others need (`"stream_options": null`).
+///
+/// A number in the arguments of a tool call that has more digits than JSON values keep here, such
+/// as an integer of more than 64 bits, becomes a string of its digits, and the reply has a notice.
 #[derive(Debug)]
 pub struct OpenAiProvider {
     http: HttpClient,

@@ -265,6 +265,8 @@ fn a_field_that_stands_twice_in_an_event_is_no_error() {
 fn an_accepted_answer_that_is_an_error_or_a_web_page_is_no_reply() {
     let (events, fault) = one(br#"{"error":{"message":"no credits","code":402}}"#);
     assert_eq!((events.len(), fault.unwrap().kind), (0, ErrorKind::QuotaExhausted));
+    let (_, fault) = one(br#"[{"error":{"message":"slow down","code":429}}]"#);
+    assert_eq!(fault.unwrap().kind, ErrorKind::RateLimited);
     let (_, fault) = one(b"<!DOCTYPE html><title>Log in</title>");
     let fault = fault.unwrap();
     assert_eq!(fault.kind, ErrorKind::MalformedResponse);
