@@ -1,4 +1,5 @@
-//! Providers against services on the loopback interface, and scripts against a paused clock.
+//! Providers against services on the loopback interface, scripts against a paused clock, and layers
+//! around a double.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +13,7 @@
 #[cfg(any(feature = "ollama", feature = "openai"))]
 mod service;
 
+mod layers;
 #[cfg(feature = "ollama")]
 mod ollama;
 #[cfg(feature = "openai")]

@@ -1,0 +1,135 @@
+//! A run's journal replayed offline takes the same decisions.
+
+use std::{sync::Arc, time::Duration};
+
+use agent_runner_core::{
+    agent::{ModelName, ToolMode},
+    engine::{Engine, NewRun},
+    event::{Event, EventBody},
+    llm::{Capabilities, ErrorKind, LlmProvider},
+    run::RunStatus,
+    step::EffectPolicy,
+    store::{EventQuery, InMemoryStore},
+    testing::{LedgerTool, ScriptedModel, Turn},
+};
+use agent_runner_providers::layer::{
+    Cassette, CassetteError, ReplayMode, ReplayOptions, ReplayProvider,
+};
+use serde_json::{Value, json};
+
+/// Runs an agent to its end; its journal.
+async fn run(provider: Arc<dyn LlmProvider>, mode: ToolMode) -> Vec<Event> {
+    let engine = Engine::builder(Arc::new(InMemoryStore::new()))
+        .shared_provider(provider)
+        .tool(LedgerTool::new("note", EffectPolicy::Pure))
+        .default_model(ModelName::new("test", "model"))
+        .build()
+        .unwrap();
+    let handle = engine.start();
+    let new = NewRun {
+        instructions: Some("Be brief.".into()),
+        tools: Some(vec!["note".into()]),
+        tool_mode: mode,
+        ..NewRun::new("Note something.")
+    };
+    let id = engine.create_run(new).await.unwrap().run.id;
+    let ended = engine.join(id, Duration::from_secs(30)).await.unwrap();
+    assert!(matches!(ended.status, RunStatus::Completed | RunStatus::Failed), "{ended:?}");
+    let events = engine.events(id, &EventQuery::after(0)).await.unwrap();
+    handle.shutdown(Duration::from_secs(1)).await;
+    events
+}
+
+/// What was decided: every event but the circumstances of its time and place.
+fn decisions(events: &[Event]) -> Vec<Value> {
+    events
+        .iter()
+        .filter_map(|event| EventBody::from_event(event).unwrap())
+        .filter(|body| {
+            !matches!(body, EventBody::RunClaimed { .. } | EventBody::LlmHeartbeat { .. })
+        })
+        .map(|body| {
+            let mut value = serde_json::to_value(body).unwrap();
+            if let Some(payload) = value["payload"].as_object_mut() {
+                payload.remove("elapsed_ms");
+                payload.remove("delay_ms");
+            }
+            value
+        })
+        .collect()
+}
+
+async fn replayed(cassette: Cassette, mode: ToolMode) -> Vec<Event> {
+    let provider = ReplayProvider::new("test", ReplayOptions::new(cassette));
+    run(Arc::new(provider), mode).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_with_tools_and_a_failed_attempt_takes_the_same_decisions_again() {
+    let flaky =
+        Turn::Fails(1, ErrorKind::Overloaded, Box::new(Turn::tool("note", json!({"n": 1}))));
+    let model =
+        ScriptedModel::new([flaky, Turn::tool("note", json!({"n": "wrong"})), Turn::text("Done.")]);
+    let original = run(Arc::new(model), ToolMode::Auto).await;
+    let cassette = Cassette::from_journal(&original).unwrap();
+    assert_eq!(cassette.interactions.len(), 4);
+    assert_eq!(cassette.interactions[0].error.as_ref().unwrap().kind, ErrorKind::Overloaded);
+    let cassette = Cassette::from_json_lines(&cassette.to_json_lines()).unwrap();
+    let again = replayed(cassette, ToolMode::Auto).await;
+    assert_eq!(decisions(&again), decisions(&original));
+    let kinds = decisions(&again).iter().map(|it| it["type"].to_string()).collect::<String>();
+    assert!(kinds.contains("step.retrying") && kinds.contains("tool.failed"), "{kinds}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_in_the_constrained_form_does_too() {
+    let constrained = |value: Value| Turn::text(&value.to_string());
+    let model = ScriptedModel::new([
+        constrained(json!({"tool": "note", "with": {"n": 1}})),
+        constrained(json!({"answer": "Done."})),
+    ])
+    .with_capabilities(Capabilities { json_schema: Some(true), ..Capabilities::default() });
+    let original = run(Arc::new(model), ToolMode::Constrained).await;
+    assert!(original.iter().any(|event| event.kind == "tool.completed"));
+    let cassette = Cassette::from_journal(&original).unwrap();
+    let again = replayed(cassette, ToolMode::Constrained).await;
+    assert_eq!(decisions(&again), decisions(&original));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_conversation_is_noticed_unless_only_the_order_counts() {
+    let model = ScriptedModel::new([Turn::tool("note", json!({"n": 1})), Turn::text("Done.")]);
+    let original = run(Arc::new(model), ToolMode::Auto).await;
+    let mut cassette = Cassette::from_journal(&original).unwrap();
+    // As if the tool had answered otherwise then.
+    let changed = cassette.to_json_lines().replace("{\\\"done\\\":1}", "{\\\"done\\\":2}");
+    assert_ne!(changed, cassette.to_json_lines());
+    cassette.interactions[1].key = agent_runner_providers::layer::RequestKey::of(
+        &agent_runner_core::llm::LlmRequest::new("another", Vec::new()),
+    );
+    let again = replayed(cassette.clone(), ToolMode::Auto).await;
+    let last = again.last().unwrap();
+    assert_eq!(last.kind, "run.failed");
+    assert!(last.payload.to_string().contains("this request was not recorded"), "{last:?}");
+
+    let options = ReplayOptions { mode: ReplayMode::InOrder, ..ReplayOptions::new(cassette) };
+    let again = run(Arc::new(ReplayProvider::new("test", options)), ToolMode::Auto).await;
+    assert_eq!(decisions(&again), decisions(&original));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_with_holes_is_refused() {
+    let model = ScriptedModel::new([Turn::text("Done.")]);
+    let mut events = run(Arc::new(model), ToolMode::Auto).await;
+    assert_eq!(Cassette::from_journal(&[]).unwrap(), Cassette::default());
+    let place = events.iter().position(|event| event.kind == "step.started").unwrap();
+    let mut holes = events.clone();
+    holes.remove(place);
+    assert!(matches!(Cassette::from_journal(&holes), Err(CassetteError::Journal(_))));
+    let seq = events[place].seq;
+    events[place].blob = Some("0".repeat(64));
+    assert!(matches!(Cassette::from_journal(&events), Err(CassetteError::Stub(it)) if it == seq));
+    events[place].blob = None;
+    events[place].payload = json!({"step": 1});
+    assert!(matches!(Cassette::from_journal(&events), Err(CassetteError::Event(_))));
+}
