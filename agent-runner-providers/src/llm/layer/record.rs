@@ -1,6 +1,9 @@
 //! Writes calls down.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use agent_runner_core::{
     llm::{
@@ -27,10 +30,9 @@ const EVENT_BYTES: usize = 64;
 
 /// Where calls are written down: in memory, for the program to put where it wants. Clones are the
 /// same tape.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Tape(Arc<Mutex<Reel>>);
 
-#[derive(Debug)]
 struct Reel {
     cassette: Cassette,
     bytes: usize,
@@ -81,6 +83,17 @@ impl Tape {
 
     fn bytes_max(&self) -> usize {
         lock(&self.0).bytes_max
+    }
+}
+
+impl fmt::Debug for Tape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reel = lock(&self.0);
+        f.debug_struct("Tape")
+            .field("interactions", &reel.cassette.interactions.len())
+            .field("bytes", &reel.bytes)
+            .field("left_out", &reel.left_out)
+            .finish_non_exhaustive()
     }
 }
 

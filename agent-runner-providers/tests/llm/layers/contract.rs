@@ -115,13 +115,13 @@ contracts! {
     record: |scene| RecordOptions::default().layer(double(scene));
     replay: |scene| recorded(scene).await;
     cache: |scene| CacheOptions::default().layer(double(scene));
-    budget: |scene| super::budget().layer(double(scene));
+    budget: |scene| budget().layer(double(scene));
     all: |scene| stack(double(scene), [
         &CacheOptions::default() as &dyn LlmLayer,
         &RetryOptions::default(),
         &FallbackOptions::default(),
         &BreakerOptions::default(),
-        &super::budget(),
+        &budget(),
         &LimitOptions::default(),
         &RecordOptions::default(),
     ]);
