@@ -72,7 +72,6 @@ mod cache;
 mod call;
 mod canonical;
 mod cassette;
-mod estimate;
 mod fallback;
 mod limit;
 mod record;

@@ -11,7 +11,7 @@ use std::{
 use agent_runner_core::{
     llm::{
         BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmLayer, LlmProvider, LlmRequest,
-        ModelInfo, ProviderError, SendState,
+        ModelInfo, ProviderError, SendState, estimate_tokens,
     },
     time::{self, Clock, SystemClock},
 };
@@ -20,10 +20,7 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex as Turnstile, Notify, OwnedSemaphorePermit, Semaphore};
 
 use self::quota::Quota;
-use super::{
-    call::{Bounds, Observer, lock, watch},
-    estimate::estimate_tokens,
-};
+use super::call::{Bounds, Observer, lock, watch};
 
 /// What calls are kept within. Each limit holds for all calls of a wrapped provider together.
 #[derive(Debug, Clone)]
@@ -63,8 +60,7 @@ impl LlmLayer for LimitOptions {
 
 /// Lets calls wait until the service would take them, in the order in which they came.
 ///
-/// Before a call its prompt is estimated, a token for four bytes; afterwards the real usage
-/// counts. What the service says it still allows ([`LlmEvent::Limits`], a refusal with a time to
+/// Before a call its prompt is estimated ([`estimate_tokens`]); afterwards the real usage counts. What the service says it still allows ([`LlmEvent::Limits`], a refusal with a time to
 /// wait) counts beside the own limits. A call that would have to wait for longer than
 /// [`LimitOptions::wait_max`] fails as [`ErrorKind::RateLimited`] with the time that it would take.
 #[derive(Debug, Clone)]

@@ -19,10 +19,11 @@ const NOTICE: &str = "from the response cache";
 fn caching(
     double: &Arc<Double>,
     clock: &Arc<ManualClock>,
-    options: CacheOptions,
+    mut options: CacheOptions,
 ) -> CachingProvider {
     let double: Arc<Double> = Arc::clone(double);
-    CachingProvider::new(double, CacheOptions { clock: Arc::clone(clock) as _, ..options })
+    options.clock = Arc::clone(clock) as _;
+    CachingProvider::new(double, options)
 }
 
 #[tokio::test]
@@ -114,17 +115,14 @@ async fn the_same_calls_at_once_are_one_call() {
     let end = Step::Say(finished("a", used(1, 1)).into());
     let double = Arc::new(Double::new([held(&gate, end)]));
     let provider = caching(&double, &clock, CacheOptions::default());
-    let call = |n: usize| {
-        let (provider, clock) = (provider.clone(), Arc::clone(&clock));
-        async move {
-            let call = tokio::spawn(async move { reply(&provider, &request()).await });
-            clock.wait_for_sleepers(n).await;
-            call
-        }
+    let call = || {
+        let provider = provider.clone();
+        tokio::spawn(async move { reply(&provider, &request()).await })
     };
-    let first = call(0).await;
+    let first = call();
     gate.wait_for_arrival().await;
-    let (second, third) = (call(1).await, call(2).await);
+    let (second, third) = (call(), call());
+    clock.wait_for_sleepers(2).await;
     gate.open();
     assert!(first.await.unwrap().notices.is_empty());
     for call in [second, third] {

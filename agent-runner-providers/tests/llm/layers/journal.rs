@@ -11,6 +11,7 @@ use agent_runner_core::{
     step::EffectPolicy,
     store::{EventQuery, InMemoryStore},
     testing::{LedgerTool, ScriptedModel, Turn},
+    tool::ToolOutput,
 };
 use agent_runner_providers::layer::{
     Cassette, CassetteError, ReplayMode, ReplayOptions, ReplayProvider,
@@ -19,9 +20,14 @@ use serde_json::{Value, json};
 
 /// Runs an agent to its end; its journal.
 async fn run(provider: Arc<dyn LlmProvider>, mode: ToolMode) -> Vec<Event> {
+    run_with(LedgerTool::new("note", EffectPolicy::Pure), provider, mode).await
+}
+
+/// The same with another tool.
+async fn run_with(tool: LedgerTool, provider: Arc<dyn LlmProvider>, mode: ToolMode) -> Vec<Event> {
     let engine = Engine::builder(Arc::new(InMemoryStore::new()))
         .shared_provider(provider)
-        .tool(LedgerTool::new("note", EffectPolicy::Pure))
+        .tool(tool)
         .default_model(ModelName::new("test", "model"))
         .build()
         .unwrap();
@@ -97,24 +103,25 @@ async fn a_run_in_the_constrained_form_does_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_conversation_is_noticed_unless_only_the_order_counts() {
+async fn a_tool_that_answers_otherwise_is_noticed_unless_only_the_order_counts() {
     let model = ScriptedModel::new([Turn::tool("note", json!({"n": 1})), Turn::text("Done.")]);
     let original = run(Arc::new(model), ToolMode::Auto).await;
-    let mut cassette = Cassette::from_journal(&original).unwrap();
-    // As if the tool had answered otherwise then.
-    let changed = cassette.to_json_lines().replace("{\\\"done\\\":1}", "{\\\"done\\\":2}");
-    assert_ne!(changed, cassette.to_json_lines());
-    cassette.interactions[1].key = agent_runner_providers::layer::RequestKey::of(
-        &agent_runner_core::llm::LlmRequest::new("another", Vec::new()),
-    );
-    let again = replayed(cassette.clone(), ToolMode::Auto).await;
+    let cassette = Cassette::from_journal(&original).unwrap();
+    let other = || {
+        let tool = LedgerTool::new("note", EffectPolicy::Pure);
+        tool.answering(|_, _| Ok(ToolOutput::new(json!("something else"))))
+    };
+    let strict = Arc::new(ReplayProvider::new("test", ReplayOptions::new(cassette.clone())));
+    let again = run_with(other(), strict, ToolMode::Auto).await;
     let last = again.last().unwrap();
     assert_eq!(last.kind, "run.failed");
-    assert!(last.payload.to_string().contains("this request was not recorded"), "{last:?}");
+    let text = last.payload.to_string();
+    assert!(text.contains("number 2 of 2") && text.contains("differs in `messages[2]`"), "{text}");
 
     let options = ReplayOptions { mode: ReplayMode::InOrder, ..ReplayOptions::new(cassette) };
-    let again = run(Arc::new(ReplayProvider::new("test", options)), ToolMode::Auto).await;
-    assert_eq!(decisions(&again), decisions(&original));
+    let in_order = Arc::new(ReplayProvider::new("test", options));
+    let again = run_with(other(), in_order, ToolMode::Auto).await;
+    assert_eq!(again.last().unwrap().kind, "run.completed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,10 +25,11 @@ const fn per_minute(n: u64) -> Option<NonZeroU64> {
 fn limited(
     double: &Arc<Double>,
     clock: &Arc<ManualClock>,
-    options: LimitOptions,
+    mut options: LimitOptions,
 ) -> RateLimitedProvider {
     let double: Arc<Double> = Arc::clone(double);
-    RateLimitedProvider::new(double, LimitOptions { clock: Arc::clone(clock) as _, ..options })
+    options.clock = Arc::clone(clock) as _;
+    RateLimitedProvider::new(double, options)
 }
 
 /// A request whose prompt is estimated to have that many tokens.
