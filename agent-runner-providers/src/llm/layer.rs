@@ -51,7 +51,7 @@
 //! let budget = BudgetOptions::new(BudgetLimits { requests: Some(100), ..BudgetLimits::default() });
 //! let provider = stack(
 //!     model,
-//!     [&CacheOptions::default(), &RetryOptions::default(), &BreakerOptions::default(), &budget],
+//!     &[&CacheOptions::default(), &RetryOptions::default(), &BreakerOptions::default(), &budget],
 //! );
 //!
 //! let request = LlmRequest::new("model", vec![Message::text(Role::User, "Greet me.")]);
@@ -97,9 +97,6 @@ pub use self::{
 
 /// Puts layers around a provider; the first one is the outermost.
 #[must_use]
-pub fn stack<'a>(
-    inner: Arc<dyn LlmProvider>,
-    layers: impl IntoIterator<Item = &'a dyn LlmLayer, IntoIter: DoubleEndedIterator>,
-) -> Arc<dyn LlmProvider> {
-    layers.into_iter().rev().fold(inner, |inner, layer| layer.layer(inner))
+pub fn stack(inner: Arc<dyn LlmProvider>, layers: &[&dyn LlmLayer]) -> Arc<dyn LlmProvider> {
+    layers.iter().rev().fold(inner, |inner, layer| layer.layer(inner))
 }

@@ -11,6 +11,7 @@ use agent_runner_core::{
     llm::{Capabilities, ErrorKind, LlmEvent, LlmRequest, ProviderError, Recovery, SendState},
     machine::ApplyError,
 };
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -147,9 +148,14 @@ impl Interaction {
         self.request.get("model").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// Whether it ends, and nothing comes after the end.
     fn is_complete(&self) -> bool {
-        let last = self.events.last().map(|recorded| &recorded.event);
-        self.error.is_some() || matches!(last, Some(LlmEvent::Finished(_)))
+        let is_end = |it: &RecordedEvent| matches!(it.event, LlmEvent::Finished(_));
+        let ends = self.events.iter().filter(|it| is_end(it)).count();
+        match self.error {
+            Some(_) => ends == 0,
+            None => ends == 1 && self.events.last().is_some_and(is_end),
+        }
     }
 }
 
@@ -242,6 +248,15 @@ impl Cassette {
             interactions.push(interaction);
         }
         Ok(Self { interactions })
+    }
+
+    /// The cassette without these secrets, wherever they stand. Calls out of which one cannot be
+    /// taken are left out.
+    #[must_use]
+    pub fn without(self, secrets: &[SecretString]) -> Self {
+        let redactor = Redactor::new(secrets);
+        let kept = self.interactions.into_iter().filter_map(|it| redactor.interaction(it));
+        Self { interactions: kept.collect() }
     }
 
     /// The text of a file.

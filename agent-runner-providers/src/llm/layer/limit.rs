@@ -63,6 +63,7 @@ impl LlmLayer for LimitOptions {
 /// Before a call its prompt is estimated ([`estimate_tokens`]); afterwards the real usage counts. What the service says it still allows ([`LlmEvent::Limits`], a refusal with a time to
 /// wait) counts beside the own limits. A call that would have to wait for longer than
 /// [`LimitOptions::wait_max`] fails as [`ErrorKind::RateLimited`] with the time that it would take.
+/// Listing models and counting tokens are not limited.
 #[derive(Debug, Clone)]
 pub struct RateLimitedProvider {
     inner: Arc<dyn LlmProvider>,

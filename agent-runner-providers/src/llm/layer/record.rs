@@ -214,11 +214,9 @@ impl Recording {
 
     fn end(&mut self, error: Option<RecordedError>) {
         let provider = &self.provider;
-        let mut request = self.request.take();
-        provider.redactor.value(&mut request);
+        let request = self.request.take();
         let interaction = Interaction {
             scope: Scope::Request,
-            // Of what is written down, so that a replayed conversation has the same key.
             key: RequestKey::of_normal(&request),
             provider: provider.inner.id().to_owned(),
             // Asked only now: a provider may have learned it from its service during the call.

@@ -253,7 +253,9 @@ async fn a_call_out_of_which_a_key_cannot_be_taken_is_left_out() {
     let mut number = request();
     number.extra.insert("pin".into(), json!(1_234_567_890));
     reply(&*provider, &number).await;
-    assert_eq!(options.tape.left_out(), 2);
+    let torn = Message { role: Role::User, parts: parts.to_vec() };
+    reply(&*provider, &LlmRequest::new("model", vec![torn])).await;
+    assert_eq!(options.tape.left_out(), 3);
     assert!(options.tape.cassette().interactions.is_empty());
 }
 
@@ -284,7 +286,9 @@ async fn files_may_be_appended_to_each_other_and_bad_ones_are_refused_with_the_l
     let line = one.lines().nth(1).unwrap();
     let endless = line.replace("finished", "keepalive_x");
     let mut open: serde_json::Value = serde_json::from_str(line).unwrap();
-    open["events"].as_array_mut().unwrap().pop();
+    let end = open["events"].as_array_mut().unwrap().pop().unwrap();
+    let mut twice = open.clone();
+    twice["events"].as_array_mut().unwrap().extend([end.clone(), end]);
     for (text, expected) in [
         (String::new(), "first line"),
         (line.to_owned(), "first line"),
@@ -293,6 +297,7 @@ async fn files_may_be_appended_to_each_other_and_bad_ones_are_refused_with_the_l
         (format!("{one}\nnonsense"), "line 4"),
         (format!("{{\"cassette\":1}}\n{endless}"), "line 2"),
         (format!("{{\"cassette\":1}}\n{open}"), "neither a complete reply nor an error"),
+        (format!("{{\"cassette\":1}}\n{twice}"), "neither a complete reply nor an error"),
     ] {
         let error: CassetteError = Cassette::from_json_lines(&text).unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");

@@ -116,8 +116,8 @@ contracts! {
     replay: |scene| recorded(scene).await;
     cache: |scene| CacheOptions::default().layer(double(scene));
     budget: |scene| budget().layer(double(scene));
-    all: |scene| stack(double(scene), [
-        &CacheOptions::default() as &dyn LlmLayer,
+    all: |scene| stack(double(scene), &[
+        &CacheOptions::default(),
         &RetryOptions::default(),
         &FallbackOptions::default(),
         &BreakerOptions::default(),

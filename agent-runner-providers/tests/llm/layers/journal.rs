@@ -16,6 +16,7 @@ use agent_runner_core::{
 use agent_runner_providers::layer::{
     Cassette, CassetteError, ReplayMode, ReplayOptions, ReplayProvider,
 };
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 /// Runs an agent to its end; its journal.
@@ -122,6 +123,22 @@ async fn a_tool_that_answers_otherwise_is_noticed_unless_only_the_order_counts()
     let in_order = Arc::new(ReplayProvider::new("test", options));
     let again = run_with(other(), in_order, ToolMode::Auto).await;
     assert_eq!(again.last().unwrap().kind, "run.completed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_in_a_journal_does_not_reach_the_cassette() {
+    let model = ScriptedModel::new([Turn::text("Your key is sk-canary."), Turn::text("Done.")]);
+    let original = run(Arc::new(model), ToolMode::Auto).await;
+    let cassette = Cassette::from_journal(&original).unwrap();
+    assert!(cassette.to_json_lines().contains("sk-canary"));
+    let secrets = [SecretString::from("sk-canary"), SecretString::from("Note")];
+    let clean = cassette.without(&secrets);
+    let file = clean.to_json_lines();
+    assert!(!file.contains("sk-canary") && !file.contains("Note something"), "{file}");
+    let options = ReplayOptions { secrets: secrets.to_vec(), ..ReplayOptions::new(clean) };
+    let again = run(Arc::new(ReplayProvider::new("test", options)), ToolMode::Auto).await;
+    let last = again.last().unwrap();
+    assert_eq!(last.payload["output"], json!("Your key is [redacted]."));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

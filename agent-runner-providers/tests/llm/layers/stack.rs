@@ -44,7 +44,7 @@ fn build(inner: &Arc<Double>, other: &Arc<Double>) -> Stack {
         &LimitOptions { clock: shared(), ..Default::default() },
         &record,
     ];
-    let provider = stack(Arc::clone(inner) as _, layers);
+    let provider = stack(Arc::clone(inner) as _, &layers);
     Stack { provider, clock, record, budget }
 }
 
@@ -91,6 +91,33 @@ async fn each_layer_does_its_part_of_a_call_that_fails_at_first() {
         let _ = reply(&*stack.provider, &request()).await;
     }
     assert_eq!(other.calls(), 2, "the reply is in the cache");
+}
+
+#[tokio::test]
+async fn every_order_of_the_layers_streams() {
+    let budget = BudgetOptions::new(BudgetLimits::default());
+    let layers: [&dyn LlmLayer; 7] = [
+        &CacheOptions::default(),
+        &RetryOptions::default(),
+        &FallbackOptions::default(),
+        &BreakerOptions::default(),
+        &budget,
+        &LimitOptions::default(),
+        &RecordOptions::default(),
+    ];
+    for turn in 0..layers.len() {
+        let mut order = layers;
+        order.rotate_left(turn);
+        for mirrored in [false, true] {
+            if mirrored {
+                order.reverse();
+            }
+            let provider = stack(Arc::new(Double::new([says("hello ", "you")])), &order);
+            let (events, error) = hear(&*provider, &request(), &cx()).await;
+            assert!(error.is_none(), "{turn} {mirrored}: {error:?}");
+            assert_eq!((events.len(), deltas(&events).as_str()), (4, "hello you"));
+        }
+    }
 }
 
 #[tokio::test]
