@@ -177,6 +177,8 @@ pub enum CassetteError {
     Event(DecodeEventError),
     /// The journal breaks the rules of a run.
     Journal(ApplyError),
+    /// The cassette would be larger than that many bytes.
+    TooLarge(usize),
 }
 
 impl std::fmt::Display for CassetteError {
@@ -200,6 +202,9 @@ impl std::fmt::Display for CassetteError {
             }
             Self::Event(_) => f.write_str("the journal cannot be read"),
             Self::Journal(_) => f.write_str("the journal cannot be replayed"),
+            Self::TooLarge(max) => {
+                write!(f, "the run's conversations are too long for a cassette of {max} bytes")
+            }
         }
     }
 }
@@ -210,7 +215,11 @@ impl std::error::Error for CassetteError {
             Self::Line(_, source) => Some(source),
             Self::Event(source) => Some(source),
             Self::Journal(source) => Some(source),
-            Self::NoHeader | Self::Version(_) | Self::Incomplete(_) | Self::Stub(_) => None,
+            Self::NoHeader
+            | Self::Version(_)
+            | Self::Incomplete(_)
+            | Self::Stub(_)
+            | Self::TooLarge(_) => None,
         }
     }
 }

@@ -219,6 +219,7 @@ impl Limiter {
                         limiter: Arc::clone(self),
                         tokens,
                         used: None,
+                        sent: true,
                         answered: false,
                         _slot: slot,
                     });
@@ -256,6 +257,8 @@ struct Admission {
     tokens: u64,
     /// What it used, if that is known.
     used: Option<u64>,
+    /// It may have been sent.
+    sent: bool,
     /// The service said what is left after this call.
     answered: bool,
     /// Held until the call is over.
@@ -304,7 +307,8 @@ impl Observer for Admission {
             let mut state = lock(&self.limiter.state);
             state.closed_until = state.closed_until.max(Some(until));
         }
-        if error.sent() == SendState::NotSent || refused {
+        self.sent = error.sent() != SendState::NotSent;
+        if refused || !self.sent {
             self.used = self.used.or(Some(0));
         }
     }
@@ -315,6 +319,9 @@ impl Drop for Admission {
         let limiter = Arc::clone(&self.limiter);
         let mut state = lock(&limiter.state);
         self.note_answer(&mut state);
+        if !self.sent {
+            state.requests.correct(1, 0);
+        }
         if let Some(used) = self.used {
             state.tokens.correct(self.tokens, used);
         }

@@ -12,9 +12,10 @@ use agent_runner_core::{
 };
 use agent_runner_providers::layer::{
     Cassette, CassetteError, RecordOptions, RecordingProvider, ReplayMode, ReplayOptions,
-    ReplayPace, ReplayProvider, Tape,
+    ReplayPace, ReplayProvider, RequestKey, Tape,
 };
 use futures::StreamExt as _;
+use proptest::prelude::*;
 use secrecy::SecretString;
 use serde_json::json;
 
@@ -257,6 +258,32 @@ async fn a_call_out_of_which_a_key_cannot_be_taken_is_left_out() {
     reply(&*provider, &LlmRequest::new("model", vec![torn])).await;
     assert_eq!(options.tape.left_out(), 3);
     assert!(options.tape.cassette().interactions.is_empty());
+}
+
+proptest! {
+    /// A number that a model wrote stays what it is, so that the next request has the same key.
+    #[test]
+    fn numbers_survive_the_file(number in any::<f64>().prop_filter("JSON has no others", |it| it.is_finite())) {
+        let call = |arguments| Part::ToolCall(ToolCall {
+            id: "call_1".into(),
+            name: "t".into(),
+            arguments,
+            provider_state: None,
+        });
+        let parts = vec![call(json!({"n": number}))];
+        let message = Message { role: Role::Assistant, parts };
+        let end = LlmFinished::new(message.clone(), StopReason::ToolCalls, used(1, 1));
+        let mut request = asks("go");
+        request.messages.push(message);
+        let double = Double::new([Play::Stream(vec![Step::Say(end.into())])]);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let cassette = runtime.block_on(record(double, &[request.clone()]));
+        let LlmEvent::Finished(finished) = &cassette.interactions[0].events[0].event else {
+            return Err(TestCaseError::fail("not finished"));
+        };
+        request.messages[1] = finished.message.clone();
+        prop_assert_eq!(&RequestKey::of(&request), &cassette.interactions[0].key);
+    }
 }
 
 #[tokio::test]
