@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use agent_runner_core::{
-    llm::{CallCx, ErrorKind, LlmEvent, LlmProvider as _, LlmRequest, StopReason},
+    llm::{
+        CallCx, Cost, ErrorKind, FactSource, LlmEvent, LlmProvider as _, LlmRequest, MicroUsd,
+        StopReason,
+    },
     testing::{Gate, ManualClock},
 };
 use agent_runner_providers::layer::{CacheOptions, CachingProvider};
@@ -29,7 +32,12 @@ fn caching(
 #[tokio::test]
 async fn the_same_request_is_answered_from_memory_as_a_stream_that_cost_nothing() {
     let clock = clock();
-    let double = Arc::new(Double::new([says("hello ", "you"), says("other", "")]));
+    let mut end = finished("hello you", used(10, 5));
+    end.request_id = Some("req_1".into());
+    let basis = "the service".to_owned();
+    end.cost = Some(Cost { micro_usd: MicroUsd(7), source: FactSource::Provider, basis });
+    let steps = vec![started(), text("hello "), text("you"), Step::Say(end.into())];
+    let double = Arc::new(Double::new([Play::Stream(steps), says("other", "")]));
     let provider = caching(&double, &clock, CacheOptions::default());
     let first = reply(&provider, &request()).await;
     assert_eq!((first.usage, first.notices.len()), (used(10, 5), 0));
@@ -39,6 +47,7 @@ async fn the_same_request_is_answered_from_memory_as_a_stream_that_cost_nothing(
     let Some(LlmEvent::Finished(again)) = events.last() else { panic!("{events:?}") };
     assert_eq!((again.usage.total(), again.message.clone()), (Some(0), first.message));
     assert_eq!(again.notices, [NOTICE]);
+    assert_eq!((&again.cost, &again.request_id), (&None, &None));
     assert_eq!(double.calls(), 1);
 
     let other = LlmRequest { max_output_tokens: Some(9), ..request() };

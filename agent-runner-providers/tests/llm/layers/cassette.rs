@@ -226,6 +226,25 @@ async fn keys_in_prompts_replies_and_errors_never_reach_the_file() {
     let file = cassette.to_json_lines();
     assert_eq!(cassette.interactions.len(), 2);
     assert_clean(&file);
+    // Nor do its pieces make one when they are joined.
+    let events = cassette.interactions[0].events.iter().map(|recorded| &recorded.event);
+    let pieces = |wanted: fn(&LlmEvent) -> Option<&String>| {
+        events.clone().filter_map(wanted).map(String::as_str).collect::<String>()
+    };
+    let text = pieces(|event| match event {
+        LlmEvent::TextDelta { text } => Some(text),
+        _ => None,
+    });
+    let reasoning = pieces(|event| match event {
+        LlmEvent::ReasoningDelta { text } => Some(text),
+        _ => None,
+    });
+    let arguments = pieces(|event| match event {
+        LlmEvent::ToolCallDelta { json, .. } => Some(json),
+        _ => None,
+    });
+    assert_eq!(text, "the keys are [redacted] and [redacted]");
+    assert_eq!((reasoning.as_str(), arguments.as_str()), ("[redacted]", r#"{"b":"[redacted]"}"#));
     assert!(file.contains("the keys are [redacted] and [redacted]"), "{file}");
 
     // What was taken out then is taken out of what is compared now.

@@ -195,8 +195,7 @@ impl LlmProvider for Double {
             Play::Stream(steps) => steps,
         };
         let state = (steps.into_iter(), cx.cancel.clone(), held, self.id.clone());
-        Ok(stream::unfold(Some(state), |state| async move {
-            let (mut steps, cancel, held, id) = state?;
+        Ok(stream::unfold(state, |(mut steps, cancel, held, id)| async move {
             let next = async {
                 loop {
                     match steps.next() {
@@ -213,8 +212,11 @@ impl LlmProvider for Double {
                 () = cancel.cancelled() => Some(Err(fault(ErrorKind::Cancelled).error(&id))),
                 item = next => item,
             }?;
-            let more = !matches!(item, Err(_) | Ok(LlmEvent::Finished(_)));
-            Some((item, more.then_some((steps, cancel, held, id))))
+            if item.is_err() {
+                steps = Vec::new().into_iter();
+            }
+            // Like a connection, it is held until somebody lets go of it.
+            Some((item, (steps, cancel, held, id)))
         })
         .boxed())
     }
