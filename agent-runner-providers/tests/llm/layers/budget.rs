@@ -82,7 +82,7 @@ async fn a_call_that_failed_counts_for_what_is_known_of_it() {
         (refuses(ErrorKind::Overloaded), 1, 0),
         (Play::Stream(vec![started(), Step::Fail(fault(ErrorKind::Network))]), 1, 5),
         (Play::Stream(vec![started(), usage, text("a"), Step::Stop]), 1, 42),
-        (Play::Stream(vec![started(), text("12345678"), Step::Stop]), 1, 7),
+        (Play::Stream(vec![started(), text("1234"), text("5678"), Step::Stop]), 1, 7),
     ] {
         let provider = budgeted(Double::new([play.clone()]), tokens(1_000));
         failure(&provider, &small()).await;
