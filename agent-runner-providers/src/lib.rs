@@ -1,6 +1,7 @@
 //! Implementations that talk to something outside the process: models and stores.
 //!
-//! Every one sits behind a feature of its own and implements a trait of `agent-runner-core`.
+//! Every one sits behind a feature of its own and implements a trait of `agent-runner-core`. Only the
+//! [layers](layer) are always there, which wrap any provider.
 
 #[cfg(feature = "_bench")]
 #[doc(hidden)]
@@ -10,7 +11,6 @@ pub mod bench_support;
 mod fuzz;
 #[cfg(feature = "_http")]
 mod http;
-#[cfg(any(feature = "_http", feature = "scripted"))]
 mod llm;
 #[cfg(feature = "sqlite")]
 mod store;
@@ -21,6 +21,7 @@ pub use self::http::Timeouts;
 pub use self::llm::anthropic::{AnthropicProvider, CacheLifetime};
 #[cfg(feature = "gemini")]
 pub use self::llm::gemini::GeminiProvider;
+pub use self::llm::layer;
 #[cfg(feature = "ollama")]
 pub use self::llm::ollama::{OllamaProvider, PullProgress};
 #[cfg(feature = "openai")]

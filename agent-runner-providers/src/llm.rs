@@ -8,7 +8,9 @@ mod call_ids;
 mod fault;
 #[cfg(feature = "gemini")]
 pub(crate) mod gemini;
+#[cfg(any(feature = "_http", feature = "scripted"))]
 mod json;
+pub mod layer;
 #[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
 mod names;
 #[cfg(feature = "ollama")]
@@ -17,6 +19,7 @@ pub(crate) mod ollama;
 pub(crate) mod openai;
 #[cfg(feature = "_http")]
 mod outgoing;
+#[cfg(any(feature = "_http", feature = "scripted"))]
 mod reply;
 #[cfg(feature = "scripted")]
 pub(crate) mod scripted;
