@@ -131,7 +131,8 @@ impl ReplyDecoder for Decoder {
         let mut lines = Vec::new();
         self.lines.finish(&mut lines);
         // A line that the end of the stream cut in two is a truncation, not a strange line.
-        lines.retain(|line| parse::<Value>(line).is_ok() || !self.started);
+        let began = |line: &str| self.started || line.starts_with('{');
+        lines.retain(|line| parse::<Value>(line).is_ok() || !began(line));
         self.lines(&lines, out)
     }
 }

@@ -21,6 +21,9 @@ pub(super) fn refused(refusal: &Refusal, model: Option<&str>) -> Fault {
         (None, _) if refusal.text.trim().is_empty() => {
             "the server refused the request without a reason".to_owned()
         }
+        (None, _) if refusal.text.trim_start().starts_with('<') => {
+            "something in front of the server answered with a web page".to_owned()
+        }
         (None, _) => refusal.text.clone(),
     };
     let kind = said.as_deref().and_then(kind_of_sentence).unwrap_or(match (&said, status) {
