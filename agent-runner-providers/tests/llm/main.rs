@@ -11,6 +11,8 @@
 
 #[cfg(any(feature = "ollama", feature = "openai"))]
 mod service;
+#[cfg(any(feature = "ollama", feature = "openai"))]
+mod wire;
 
 #[cfg(feature = "ollama")]
 mod ollama;
