@@ -76,7 +76,7 @@ static WIRE: Wire = Wire {
     begin: String::new,
     text: |text| line(&json!({"content": text})),
     end,
-    error: |words| json!({"error": words}).to_string(),
+    error: |_, words| json!({"error": words}).to_string(),
     error_in_stream: |words| json!({"error": words}).to_string() + "\n",
     endless: r#"{"message":{"content":""#,
     overloaded: 503,

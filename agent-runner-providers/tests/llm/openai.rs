@@ -56,7 +56,7 @@ static WIRE: Wire = Wire {
     begin: String::new,
     text: |text| delta(&json!({"content": text})),
     end: || end("stop"),
-    error: |words| json!({"error": {"message": words, "type": "x", "code": null}}).to_string(),
+    error: |_, words| json!({"error": {"message": words, "type": "x", "code": null}}).to_string(),
     error_in_stream: |words| format!("data: {}\n\n", json!({"error": {"message": words}})),
     endless: r#"data: {"choices":""#,
     overloaded: 503,

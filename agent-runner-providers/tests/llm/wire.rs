@@ -41,8 +41,8 @@ pub struct Wire {
     pub text: fn(&str) -> String,
     /// The end of a good reply.
     pub end: fn() -> String,
-    /// The body of a refusal that says this.
-    pub error: fn(&str) -> String,
+    /// The body of a refusal with that status that says this.
+    pub error: fn(u16, &str) -> String,
     /// The same within a stream.
     pub error_in_stream: fn(&str) -> String,
     /// The beginning of an event or line that goes on for ever.
@@ -65,11 +65,11 @@ impl Wire {
     }
 
     fn limited(&self, header: &str, wait: &str) -> Play {
-        always(Answer::new(429, &[(header, wait)], &(self.error)("one too many")))
+        always(Answer::new(429, &[(header, wait)], &(self.error)(429, "one too many")))
     }
 
     fn fails(&self, status: u16, headers: &[(&str, &str)]) -> Play {
-        always(Answer::new(status, headers, &(self.error)(WORDS)))
+        always(Answer::new(status, headers, &(self.error)(status, WORDS)))
     }
 
     /// Plays a scene, if it is one that does not depend on the wire.
@@ -82,7 +82,8 @@ impl Wire {
             }
             OptionalScene::RateLimitedUntil => Box::new(|_| {
                 let until = http_date(WAIT_UNTIL);
-                Answer::new(429, &[("retry-after", &until)], &(self.error)("one too many"))
+                let body = (self.error)(429, "one too many");
+                Answer::new(429, &[("retry-after", &until)], &body)
             }),
             OptionalScene::Overloaded => self.fails(self.overloaded, &[]),
             OptionalScene::ServerError => self.fails(500, &[]),
