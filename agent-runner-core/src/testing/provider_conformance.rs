@@ -27,7 +27,25 @@
 //!
 //! A declared skip is a test of its own, `skipped::reasoning`, which prints the reason and fails
 //! when the harness plays the scene after all. A scene that is neither played nor declared fails.
-//! A name that is no scene does not compile.
+//! A name that is no scene does not compile:
+//!
+//! ```compile_fail
+//! # use std::sync::Arc;
+//! # use agent_runner_core::{llm::LlmProvider, testing::{ScriptedModel, Turn, llm_contract::{LlmHarness, Scene}}};
+//! # #[derive(Debug)]
+//! # struct MyHarness(Arc<dyn LlmProvider>);
+//! # #[async_trait::async_trait]
+//! # impl LlmHarness for MyHarness {
+//! #     async fn open(_: Scene) -> Self { Self(Arc::new(ScriptedModel::new([Turn::text("hi")]))) }
+//! #     fn provider(&self) -> Arc<dyn LlmProvider> { self.0.clone() }
+//! # }
+//! mod conformance {
+//!     agent_runner_core::provider_conformance!(super::MyHarness, skip: {
+//!         reasonnig: "the API has none",
+//!     });
+//! }
+//! # fn main() {}
+//! ```
 
 mod conversation;
 mod refusal;
@@ -228,6 +246,10 @@ macro_rules! provider_conformance {
     };
     ($harness:ty, skip: { $($scene:ident: $why:literal),* $(,)? } $(,)?) => {
         $crate::llm_contract!($harness);
+        $(
+            const _: $crate::testing::provider_conformance::OptionalScene =
+                $crate::testing::provider_conformance::scene::$scene;
+        )*
         $crate::provider_conformance! { @skips ($) $($scene)* }
         $crate::provider_conformance! { @cases $harness;
             rate_limited: a_rate_limit_in_seconds_says_how_long_to_wait,

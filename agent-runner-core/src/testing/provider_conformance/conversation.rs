@@ -70,12 +70,17 @@ pub async fn the_prompt_of_a_turn_begins_with_that_of_the_turn_before<H: LlmHarn
         bodies(&harness, 3).iter().map(|body| without_cache_marks(body)).collect();
     for pair in bodies.windows(2) {
         let (before, after) = (&pair[0], &pair[1]);
-        let same = |(a, b): &(u8, u8)| a == b;
-        let head = before.bytes().zip(after.bytes()).take_while(same).count();
-        let tail = before.bytes().rev().zip(after.bytes().rev()).take_while(same).count();
-        let only_longer = head + tail >= before.len() && after.len() > before.len();
+        let only_longer = only_longer(before, after);
         assert!(only_longer, "more than the conversation changed:\n{before}\n{after}");
     }
+}
+
+/// Whether `after` is `before` with something put in at one place.
+fn only_longer(before: &str, after: &str) -> bool {
+    let same = |(a, b): &(u8, u8)| a == b;
+    let head = before.bytes().zip(after.bytes()).take_while(same).count();
+    let tail = before.bytes().rev().zip(after.bytes().rev()).take_while(same).count();
+    head + tail >= before.len() && after.len() > before.len()
 }
 
 /// A body without the marks that tell a service what to keep, which move along with a conversation
@@ -157,5 +162,38 @@ fn estrange(part: &mut Part) {
     };
     if let Some(state) = state {
         "another-provider".clone_into(&mut state.provider);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_may_grow_in_one_place_and_change_in_none() {
+        let before = r#"{"messages":[1],"tools":["a","b"]}"#;
+        let table = [
+            (r#"{"messages":[1,2],"tools":["a","b"]}"#, true),
+            (r#"{"messages":[1],"tools":["a","b"]}"#, false),
+            (r#"{"messages":[1,2],"tools":["b","a"]}"#, false),
+            (r#"{"messages":[0,1,2],"tools":["a","b","c"]}"#, false),
+            (r#"{"messages":[2,2,2],"tools":["a","b"]}"#, false),
+        ];
+        for (after, expected) in table {
+            assert_eq!(only_longer(before, after), expected, "{after}");
+        }
+    }
+
+    #[test]
+    fn marks_of_a_cache_do_not_count() {
+        let table = [
+            (r#"{"cache_control":{"type":"x"},"text":"a"}"#, r#"{"text":"a"}"#),
+            (r#"{"a":1,"cache_control":{"type":"x"}}"#, r#"{"a":1}"#),
+            (r#"{"a":1,"cache_control":{"type":"x"},"b":2}"#, r#"{"a":1,"b":2}"#),
+            (r#"{"a":1}"#, r#"{"a":1}"#),
+        ];
+        for (body, expected) in table {
+            assert_eq!(without_cache_marks(body), expected);
+        }
     }
 }
