@@ -148,3 +148,65 @@ fn a_date_is_written_as_http_does() {
         "{date}"
     );
 }
+
+/// A provider that gets everything wrong: a model that says the same in every scene.
+#[derive(Debug)]
+struct Wrong(ScriptedModel);
+
+#[async_trait::async_trait]
+impl LlmHarness for Wrong {
+    async fn open(_: Scene) -> Self {
+        Self(ScriptedModel::new([Turn::text("Hello")]))
+    }
+
+    fn provider(&self) -> Arc<dyn LlmProvider> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn open_optional(_: OptionalScene) -> Option<Self> {
+        Some(Self::open(Scene::Text).await)
+    }
+}
+
+macro_rules! fail {
+    ($($case:ident)*) => {
+        $(assert!(failure($case::<Wrong>()).await.is_some(), "nothing fails `{}`", stringify!($case));)*
+    };
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_gets_everything_wrong_fails_in_every_scene() {
+    fail! {
+        a_rate_limit_in_seconds_says_how_long_to_wait
+        a_rate_limit_in_milliseconds_says_how_long_to_wait
+        a_rate_limit_until_a_date_says_how_long_to_wait
+        an_overloaded_service_is_tried_again
+        a_server_error_is_told_in_the_words_of_the_service
+        a_server_error_within_a_reply_is_no_reply
+        an_error_with_the_status_of_a_reply_is_an_error
+        the_page_of_a_proxy_is_an_unavailable_service
+        the_page_of_a_proxy_is_no_reply
+        a_wrong_key_has_to_be_mended
+        an_unknown_model_is_named
+        a_conversation_that_is_too_long_has_to_be_shortened
+        a_lost_connection_is_an_error_before_the_first_item
+        an_error_names_the_request
+        an_event_without_an_end_is_given_up
+        a_reply_without_an_end_is_given_up
+        a_character_in_two_pieces_is_one
+        a_reply_cut_within_a_character_is_an_error
+        dropping_the_stream_closes_the_connection
+        two_calls_at_once_do_not_mix
+        the_schema_reaches_the_service_and_the_reply_fits_it
+        calls_and_their_results_are_sent_back
+        the_prompt_of_a_turn_begins_with_that_of_the_turn_before
+        reasoning_is_told_apart_from_the_answer
+        reasoning_goes_back_to_the_model_it_came_from_and_to_no_other
+        no_arguments_are_an_empty_object
+        calls_side_by_side_keep_their_own_arguments
+        tokens_are_counted_as_core_counts_them
+        a_reply_that_hit_its_limit_says_so
+        a_refusal_is_not_an_answer
+        a_filtered_reply_is_not_an_answer
+    }
+}
