@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--context", type=int, default=8192, help="tokens, shared by all slots")
     parser.add_argument("--slots", type=int, default=2, help="requests served at the same time")
-    parser.add_argument("--schema", help="JSON Schema that every reply is held to, whatever a request asks for")
+    parser.add_argument("--schema", help="JSON Schema that every reply is held to, whatever a request asks for; always the likeliest reply")
     args = parser.parse_args()
 
     import xllamacpp  # here, so that --help works without the environment
@@ -40,6 +40,8 @@ def main() -> None:
         grammar = xllamacpp.json_schema_to_grammar(args.schema)
         kind = xllamacpp.common_grammar_type.COMMON_GRAMMAR_TYPE_USER
         params.sampling.grammar = xllamacpp.CommonGrammar(kind, grammar)
+        # Current versions of Anthropic's API take no temperature, so the server has to choose it.
+        params.sampling.temp = 0.0
     params.warmup = True
     params.endpoint_metrics = True
 
