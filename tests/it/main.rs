@@ -15,5 +15,6 @@ mod cli;
 mod crash;
 mod documents;
 mod engine;
+mod public_api;
 mod service;
 mod support;
