@@ -2,6 +2,8 @@
 //!
 //! Every one sits behind a feature of its own and implements a trait of `agent-runner-core`.
 
+#[cfg(feature = "prices")]
+mod catalog;
 #[cfg(feature = "_http")]
 mod http;
 #[cfg(any(feature = "_http", feature = "scripted"))]
@@ -9,6 +11,8 @@ mod llm;
 #[cfg(feature = "sqlite")]
 mod store;
 
+#[cfg(feature = "prices")]
+pub use self::catalog::{GenaiPrices, ModelsFile, ModelsFileError};
 #[cfg(feature = "_http")]
 pub use self::http::Timeouts;
 #[cfg(feature = "ollama")]
