@@ -6,7 +6,7 @@ use super::{Engine, Inner, active::ActiveRuns, live::Hub, wait::WaitTool};
 use crate::{
     agent::ModelName,
     id::{IdSource, SystemIds, WorkerId},
-    llm::{LlmProvider, ProviderRegistry},
+    llm::{LlmProvider, ModelCatalog, ProviderRegistry},
     store::Store,
     time::{Clock, SystemClock},
     tool::{RegisterToolError, Tool, ToolRegistry},
@@ -94,6 +94,20 @@ impl EngineBuilder {
     #[must_use]
     pub fn shared_provider(mut self, provider: Arc<dyn LlmProvider>) -> Self {
         self.providers.add(provider);
+        self
+    }
+
+    /// Sets what the operator says of models, which is believed before anybody else.
+    #[must_use]
+    pub fn operator(mut self, catalog: Arc<dyn ModelCatalog>) -> Self {
+        self.providers.set_operator(catalog);
+        self
+    }
+
+    /// Sets a list of models, which is believed where nobody else says anything.
+    #[must_use]
+    pub fn catalog(mut self, catalog: Arc<dyn ModelCatalog>) -> Self {
+        self.providers.set_catalog(catalog);
         self
     }
 

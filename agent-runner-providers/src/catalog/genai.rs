@@ -33,13 +33,21 @@ const RATE_MAX: f64 = 1e11;
 /// who sends the bill: `openai` may be a server on this machine.
 #[derive(Default)]
 pub struct GenaiPrices {
-    lists: BTreeMap<String, String>,
+    lists: BTreeMap<String, List>,
     known: Mutex<HashMap<ModelName, (i64, Option<Price>)>>,
+}
+
+/// How the list of a provider is found.
+#[derive(Debug, Clone)]
+enum List {
+    Named(String),
+    // Looked up when a price is wanted: reading the list takes tens of milliseconds.
+    At(String),
 }
 
 impl fmt::Debug for GenaiPrices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GenaiPrices").field("lists", &self.lists).finish_non_exhaustive()
+        f.debug_struct("GenaiPrices").field("providers", &self.lists.keys()).finish_non_exhaustive()
     }
 }
 
@@ -53,16 +61,16 @@ impl GenaiPrices {
     /// With the prices of that list for the models of that provider. An unknown list has none.
     #[must_use]
     pub fn with(mut self, provider: impl Into<String>, list: impl Into<String>) -> Self {
-        self.lists.insert(provider.into(), list.into());
+        self.lists.insert(provider.into(), List::Named(list.into()));
         self
     }
 
-    /// The list of the service at that address, such as `anthropic` for `https://api.anthropic.com`.
-    /// `None` for servers that it does not know, such as one on this machine.
+    /// With the prices of the service at that address, if there is a list of it. A server that no
+    /// list speaks of, such as one on this machine, has none.
     #[must_use]
-    pub fn list_at(base_url: &str) -> Option<&'static str> {
-        let found = Calculator::bundled().find_provider(None, Some(base_url)).ok().flatten();
-        found.map(genai_prices::ProviderInfo::id)
+    pub fn with_address(mut self, provider: impl Into<String>, base_url: impl Into<String>) -> Self {
+        self.lists.insert(provider.into(), List::At(base_url.into()));
+        self
     }
 
     /// The ids of all lists.
@@ -72,7 +80,12 @@ impl GenaiPrices {
 
     /// The list and the id under which a model is looked up.
     fn entry<'a>(&'a self, model: &'a ModelName) -> Option<Entry<'a>> {
-        let list = self.lists.get(model.provider())?;
+        let list = match self.lists.get(model.provider())? {
+            List::Named(list) => list.as_str(),
+            List::At(url) => {
+                Calculator::bundled().find_provider(None, Some(url)).ok().flatten()?.id()
+            }
+        };
         let model = model.model();
         Some(Entry { list, model: model.strip_prefix("models/").unwrap_or(model) })
     }

@@ -112,7 +112,7 @@ impl Driver {
     ) -> Result<(), Stop> {
         self.topic.done(step);
         let error =
-            StepError { code: problem.kind().as_str().to_owned(), message: problem.to_string() };
+            StepError { code: problem.kind().as_str().to_owned(), message: problem.report() };
         debug!(step.id = %step, error = %problem, "model call failed");
         let wait = problem.retry_after();
         let patient = wait.is_none_or(|wait| wait <= limits::RETRY_AFTER_MAX);

@@ -104,18 +104,21 @@ fn what_the_list_does_not_say_is_unknown_and_never_free() {
 
 #[test]
 fn a_service_is_known_by_its_address_and_a_server_nearby_is_none() {
-    for (url, list) in [
-        ("https://api.anthropic.com", Some("anthropic")),
-        ("https://generativelanguage.googleapis.com/", Some("google")),
-        ("https://api.openai.com/v1", Some("openai")),
-        ("https://openrouter.ai/api/v1", Some("openrouter")),
-        ("https://api.deepseek.com/v1", Some("deepseek")),
-        ("http://127.0.0.1:8080/v1", None),
-        ("http://localhost:11434", None),
-        ("https://llm.example.com/v1", None),
-        ("", None),
+    for (url, model, known) in [
+        ("https://api.anthropic.com", "claude-sonnet-5-5", true),
+        ("https://generativelanguage.googleapis.com/", "gemini-3.8-flash", true),
+        ("https://api.openai.com/v1", "gpt-6-astra", true),
+        ("https://openrouter.ai/api/v1", "anthropic/claude-sonnet-5.5", true),
+        ("https://api.deepseek.com/v1", "deepseek-v4-pro", true),
+        ("http://127.0.0.1:8080/v1", "gpt-6-astra", false),
+        ("http://localhost:11434", "gpt-6-astra", false),
+        ("https://llm.example.com/v1", "gpt-6-astra", false),
+        ("", "gpt-6-astra", false),
     ] {
-        assert_eq!(GenaiPrices::list_at(url), list, "{url}");
+        let catalog = GenaiPrices::new().with_address("x", url);
+        let price = catalog.price(&ModelName::new("x", model), Timestamp::now());
+        assert_eq!(price.is_some(), known, "{url}");
+        assert!(url.is_empty() || !format!("{catalog:?}").contains(url), "{catalog:?}");
     }
     assert!(GenaiPrices::lists().any(|list| list == "openai"));
 }
