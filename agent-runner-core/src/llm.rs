@@ -4,6 +4,7 @@ mod capability;
 mod catalog;
 mod embed;
 mod error;
+mod estimate;
 mod price;
 mod registry;
 mod reply;
@@ -20,6 +21,7 @@ pub use self::{
     catalog::ModelCatalog,
     embed::{EmbedPurpose, EmbedRequest, Embedder, Embeddings},
     error::{ErrorKind, ProviderError, Recovery, SendState},
+    estimate::{estimate_messages, estimate_text, estimate_tokens},
     price::{Cost, MicroUsd, Price, Rates},
     registry::ProviderRegistry,
     reply::{LlmEvent, LlmFinished, RateLimits, RateWindow, StopReason},
