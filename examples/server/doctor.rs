@@ -1,8 +1,6 @@
 //! `agent-runner doctor`: is everything there that a server needs?
 
-use std::{
-    collections::BTreeMap, net::TcpListener, path::Path, process::ExitCode, time::Duration,
-};
+use std::{collections::BTreeMap, net::TcpListener, path::Path, process::ExitCode, time::Duration};
 
 use agent_runner::{
     agent::ModelName,

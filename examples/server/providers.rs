@@ -256,7 +256,9 @@ impl<'a> Server<'a> {
             Kind::Gemini => {
                 Arc::new(GeminiProvider::new(url, key)?.with_id(id).with_timeouts(timeouts)?)
             }
-            Kind::OpenAi => Arc::new(self.openai(OpenAiProvider::new(url, key)?)?.with_id(id).with_timeouts(timeouts)?),
+            Kind::OpenAi => Arc::new(
+                self.openai(OpenAiProvider::new(url, key)?)?.with_id(id).with_timeouts(timeouts)?,
+            ),
             Kind::Ollama | Kind::Scripted | Kind::Fallback => {
                 let mut provider = OllamaProvider::new(url)?.with_id(id).with_timeouts(timeouts)?;
                 if let Some(key) = key {
@@ -319,11 +321,9 @@ fn how_to_have(kind: Kind) -> String {
     let name = kind.as_str().to_uppercase();
     match kind {
         Kind::OpenAi => format!("set {name}_API_KEY, or {name}_BASE_URL for a compatible server"),
-        Kind::Anthropic
-        | Kind::Gemini
-        | Kind::Ollama
-        | Kind::Scripted
-        | Kind::Fallback => format!("set {name}_API_KEY"),
+        Kind::Anthropic | Kind::Gemini | Kind::Ollama | Kind::Scripted | Kind::Fallback => {
+            format!("set {name}_API_KEY")
+        }
     }
 }
 

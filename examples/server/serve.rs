@@ -47,10 +47,8 @@ pub(crate) async fn serve(config: &Config, terminal: Terminal) -> anyhow::Result
         connections_per_ip_max: config.connections_per_address,
         ..ApiOptions::default()
     };
-    let api = Api::builder(engine.clone())
-        .options(options)
-        .unconfigured(providers.unconfigured)
-        .build();
+    let api =
+        Api::builder(engine.clone()).options(options).unconfigured(providers.unconfigured).build();
     work(&engine, api, (listener, signals), config.drain_grace).await?;
     store.close().await?;
     Ok(ExitCode::SUCCESS)

@@ -68,7 +68,11 @@ impl GenaiPrices {
     /// With the prices of the service at that address, if there is a list of it. A server that no
     /// list speaks of, such as one on this machine, has none.
     #[must_use]
-    pub fn with_address(mut self, provider: impl Into<String>, base_url: impl Into<String>) -> Self {
+    pub fn with_address(
+        mut self,
+        provider: impl Into<String>,
+        base_url: impl Into<String>,
+    ) -> Self {
         self.lists.insert(provider.into(), List::At(base_url.into()));
         self
     }
