@@ -1,12 +1,12 @@
 //! Implementations that talk to something outside the process: models and stores.
 //!
-//! Every one sits behind a feature of its own and implements a trait of `agent-runner-core`.
+//! Every one sits behind a feature of its own and implements a trait of `agent-runner-core`. Only the
+//! [layers](layer) are always there, which wrap any provider.
 
 #[cfg(feature = "prices")]
 mod catalog;
 #[cfg(feature = "_http")]
 mod http;
-#[cfg(any(feature = "_http", feature = "scripted"))]
 mod llm;
 #[cfg(feature = "sqlite")]
 mod store;
@@ -15,6 +15,7 @@ mod store;
 pub use self::catalog::{GenaiPrices, ModelsFile, ModelsFileError};
 #[cfg(feature = "_http")]
 pub use self::http::Timeouts;
+pub use self::llm::layer;
 #[cfg(feature = "ollama")]
 pub use self::llm::ollama::OllamaProvider;
 #[cfg(feature = "openai")]

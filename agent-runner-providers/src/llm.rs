@@ -2,7 +2,9 @@
 
 #[cfg(feature = "_http")]
 mod fault;
+#[cfg(any(feature = "_http", feature = "scripted"))]
 mod json;
+pub mod layer;
 #[cfg(feature = "_http")]
 mod names;
 #[cfg(feature = "ollama")]
@@ -11,6 +13,7 @@ pub(crate) mod ollama;
 pub(crate) mod openai;
 #[cfg(feature = "_http")]
 mod outgoing;
+#[cfg(any(feature = "_http", feature = "scripted"))]
 mod reply;
 #[cfg(feature = "scripted")]
 pub(crate) mod scripted;
