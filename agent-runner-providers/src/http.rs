@@ -9,14 +9,14 @@ mod client;
 mod ndjson;
 mod redact;
 mod retry_after;
-#[cfg(feature = "openai")]
+#[cfg(any(feature = "anthropic", feature = "openai"))]
 mod sse;
 
 pub(crate) use self::base::base_url;
 pub use self::client::Timeouts;
 #[cfg(feature = "ollama")]
 pub(crate) use self::ndjson::LineDecoder;
-#[cfg(feature = "openai")]
+#[cfg(any(feature = "anthropic", feature = "openai"))]
 pub(crate) use self::sse::{SseDecoder, SseEvent};
 pub(crate) use self::{
     answer::{Body, Refusal},

@@ -16,6 +16,8 @@ pub use self::catalog::{GenaiPrices, ModelsFile, ModelsFileError};
 #[cfg(feature = "_http")]
 pub use self::http::Timeouts;
 pub use self::llm::layer;
+#[cfg(feature = "anthropic")]
+pub use self::llm::anthropic::{AnthropicProvider, CacheLifetime};
 #[cfg(feature = "ollama")]
 pub use self::llm::ollama::OllamaProvider;
 #[cfg(feature = "openai")]

@@ -1,5 +1,7 @@
 //! Models behind [`LlmProvider`](agent_runner_core::llm::LlmProvider).
 
+#[cfg(feature = "anthropic")]
+pub(crate) mod anthropic;
 #[cfg(feature = "_http")]
 mod fault;
 #[cfg(any(feature = "_http", feature = "scripted"))]

@@ -184,6 +184,9 @@ impl Body {
         if let Some(recovery) = fault.recovery {
             error = error.with_recovery(recovery);
         }
+        if let Some(id) = fault.request_id {
+            error = error.with_request_id(self.call.excerpt(&id));
+        }
         self.sent(match fault.code {
             Some(code) => error.with_code(self.call.excerpt(&code)),
             None => error,

@@ -5,7 +5,7 @@ use std::{borrow::Cow, time::Duration};
 use agent_runner_core::llm::{CallCx, ErrorKind, ProviderError, SendState};
 use reqwest::{
     Method,
-    header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
+    header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
 use secrecy::{ExposeSecret as _, SecretString};
@@ -84,8 +84,9 @@ impl HttpClient {
     }
 
     /// With a key, sent as `Authorization: Bearer`.
+    #[cfg(any(feature = "ollama", feature = "openai"))]
     pub(crate) fn with_key(self, key: SecretString) -> Result<Self, ProviderError> {
-        self.with_key_in(AUTHORIZATION, "Bearer ", key)
+        self.with_key_in(reqwest::header::AUTHORIZATION, "Bearer ", key)
     }
 
     /// With a key, sent in that header behind a prefix.
@@ -110,7 +111,7 @@ impl HttpClient {
     }
 
     /// With a header that every request carries.
-    #[expect(dead_code, reason = "for APIs with a version header")]
+    #[cfg(feature = "anthropic")]
     pub(crate) fn with_header(mut self, header: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(header, value);
         self

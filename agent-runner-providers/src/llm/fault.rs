@@ -17,6 +17,8 @@ pub(crate) struct Fault {
     pub(crate) retry_after: Option<Duration>,
     /// What to do, where the code says more than the kind.
     pub(crate) recovery: Option<Recovery>,
+    /// The service's id of the request, where the head does not tell it.
+    pub(crate) request_id: Option<String>,
     /// For people; the client cuts it to size and removes the key.
     pub(crate) message: String,
 }
@@ -24,7 +26,14 @@ pub(crate) struct Fault {
 impl Fault {
     /// A fault without a code.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, code: None, retry_after: None, recovery: None, message: message.into() }
+        Self {
+            kind,
+            code: None,
+            retry_after: None,
+            recovery: None,
+            request_id: None,
+            message: message.into(),
+        }
     }
 
     /// With the service's own code.

@@ -89,15 +89,13 @@ impl Reply {
     }
 
     /// Ends the parts so far: more text or reasoning begins a new part.
-    #[cfg(feature = "_http")]
-    #[expect(dead_code, reason = "for providers whose parts carry signatures")]
+    #[cfg(feature = "anthropic")]
     pub(crate) const fn seal(&mut self) {
         self.sealed = self.parts.len();
     }
 
     /// A whole part, which no later piece continues.
-    #[cfg(feature = "_http")]
-    #[expect(dead_code, reason = "for providers whose parts carry signatures")]
+    #[cfg(feature = "anthropic")]
     pub(crate) fn part(&mut self, part: Part) {
         self.parts.push(part);
         self.sealed = self.parts.len();
@@ -121,8 +119,7 @@ impl Reply {
     }
 
     /// Says that something was done otherwise than asked.
-    #[cfg(feature = "_http")]
-    #[expect(dead_code, reason = "for providers that leave out what a model does not take")]
+    #[cfg(feature = "anthropic")]
     pub(crate) fn notice(&mut self, notice: impl Into<String>) {
         self.notices.push(notice.into());
     }
@@ -135,8 +132,7 @@ impl Reply {
     }
 
     /// What the service says about why it stopped.
-    #[cfg(feature = "_http")]
-    #[expect(dead_code, reason = "for services that say it")]
+    #[cfg(feature = "anthropic")]
     pub(crate) fn stop_detail(&mut self, detail: impl Into<String>) {
         self.stop_detail = Some(detail.into());
     }
