@@ -10,6 +10,7 @@ mod ndjson;
 mod redact;
 mod retry_after;
 #[cfg(any(feature = "anthropic", feature = "openai"))]
+#[cfg(any(feature = "gemini", feature = "openai"))]
 mod sse;
 
 pub(crate) use self::base::base_url;
@@ -18,6 +19,10 @@ pub use self::client::Timeouts;
 pub(crate) use self::ndjson::LineDecoder;
 #[cfg(any(feature = "anthropic", feature = "openai"))]
 pub(crate) use self::sse::{SseDecoder, SseEvent};
+#[cfg(any(feature = "gemini", feature = "openai"))]
+pub(crate) use self::sse::SseDecoder;
+#[cfg(feature = "openai")]
+pub(crate) use self::sse::SseEvent;
 pub(crate) use self::{
     answer::{Body, Refusal},
     client::HttpClient,

@@ -18,6 +18,8 @@ pub use self::http::Timeouts;
 pub use self::llm::layer;
 #[cfg(feature = "anthropic")]
 pub use self::llm::anthropic::{AnthropicProvider, CacheLifetime};
+#[cfg(feature = "gemini")]
+pub use self::llm::gemini::GeminiProvider;
 #[cfg(feature = "ollama")]
 pub use self::llm::ollama::OllamaProvider;
 #[cfg(feature = "openai")]

@@ -5,6 +5,8 @@ pub(crate) mod anthropic;
 #[cfg(feature = "_http")]
 mod fault;
 #[cfg(any(feature = "_http", feature = "scripted"))]
+#[cfg(feature = "gemini")]
+pub(crate) mod gemini;
 mod json;
 pub mod layer;
 #[cfg(feature = "_http")]

@@ -69,7 +69,7 @@ impl Reply {
     }
 
     /// What to send back with the reasoning, unless that is known already.
-    #[cfg(feature = "_http")]
+    #[cfg(any(feature = "ollama", feature = "openai"))]
     pub(crate) fn keep_reasoning_state(
         &mut self,
         provider: &str,
@@ -90,18 +90,21 @@ impl Reply {
 
     /// Ends the parts so far: more text or reasoning begins a new part.
     #[cfg(feature = "anthropic")]
+    #[cfg(feature = "gemini")]
     pub(crate) const fn seal(&mut self) {
         self.sealed = self.parts.len();
     }
 
     /// A whole part, which no later piece continues.
     #[cfg(feature = "anthropic")]
+    #[cfg(feature = "gemini")]
     pub(crate) fn part(&mut self, part: Part) {
         self.parts.push(part);
         self.sealed = self.parts.len();
     }
 
     /// A complete tool call under the id that the service gave, if it gave a usable one.
+    #[cfg(any(feature = "ollama", feature = "openai", feature = "scripted"))]
     pub(crate) fn call(&mut self, id: &str, name: String, arguments: Value) {
         self.call_with_state(id, name, arguments, None);
     }
@@ -120,6 +123,7 @@ impl Reply {
 
     /// Says that something was done otherwise than asked.
     #[cfg(feature = "anthropic")]
+    #[cfg(feature = "gemini")]
     pub(crate) fn notice(&mut self, notice: impl Into<String>) {
         self.notices.push(notice.into());
     }
@@ -133,12 +137,13 @@ impl Reply {
 
     /// What the service says about why it stopped.
     #[cfg(feature = "anthropic")]
+    #[cfg(feature = "gemini")]
     pub(crate) fn stop_detail(&mut self, detail: impl Into<String>) {
         self.stop_detail = Some(detail.into());
     }
 
     /// The bytes of text and reasoning so far.
-    #[cfg(feature = "_http")]
+    #[cfg(any(feature = "ollama", feature = "openai"))]
     pub(crate) const fn len(&self) -> usize {
         self.bytes
     }

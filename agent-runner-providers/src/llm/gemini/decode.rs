@@ -1,0 +1,437 @@
+//! A stream of partial replies, or one document of them, as events.
+
+mod bare;
+mod finish;
+
+use std::collections::VecDeque;
+
+use agent_runner_core::{
+    llm::{ErrorKind, LlmEvent, LlmRequest, StopReason, Usage},
+    message::{Part, ProviderState},
+};
+use serde_json::{Map, Value};
+
+use self::{
+    bare::{Bare, Found},
+    finish::{Finish, detail, finish},
+};
+use super::{
+    error,
+    usage::usage,
+    wire::{self, Candidate, Frame, FunctionCall, PromptFeedback},
+};
+use crate::{
+    http::{EVENT_BYTES_MAX, SseDecoder},
+    llm::{
+        Fault,
+        json::parse,
+        names::ToolNames,
+        reply::{Reply, arguments},
+        stream::{REPLY_BYTES_MAX, ReplyDecoder, too_large},
+    },
+};
+
+/// Most parts of one reply; the engine runs fewer calls. Bounds a server that never stops.
+const PARTS_MAX: usize = 4096;
+/// Longest id of a reply that is kept, in bytes; they have about 22.
+const RESPONSE_ID_BYTES_MAX: usize = 256;
+
+/// What the body turned out to be, which its first character tells better than its declared type.
+#[derive(Debug)]
+enum Form {
+    Unknown,
+    Events(Lines),
+    Document(Vec<u8>),
+}
+
+/// Server-sent events with errors between them that are no events.
+#[derive(Debug)]
+struct Lines {
+    events: SseDecoder,
+    bare: Bare,
+}
+
+/// What more text continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Text,
+    Thought,
+    Nothing,
+}
+
+/// Decodes one reply.
+#[derive(Debug)]
+pub(super) struct Decoder {
+    form: Form,
+    provider: String,
+    model: String,
+    request_id: Option<String>,
+    names: ToolNames,
+    reply: Reply,
+    open: Open,
+    parts: usize,
+    bytes: usize,
+    usage: Usage,
+    stop: Option<StopReason>,
+    started: bool,
+    unread: bool,
+}
+
+impl Decoder {
+    /// A decoder for the reply to `request`; `model` is its model without the `models/`.
+    pub(super) fn new(request: &LlmRequest, names: ToolNames, provider: &str, model: &str) -> Self {
+        Self {
+            form: Form::Unknown,
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            request_id: None,
+            names,
+            reply: Reply::new(request),
+            open: Open::Nothing,
+            parts: 0,
+            bytes: 0,
+            usage: Usage::default(),
+            stop: None,
+            started: false,
+            unread: false,
+        }
+    }
+
+    /// With the id of the request from the answer's head.
+    pub(super) fn with_request_id(mut self, id: Option<String>) -> Self {
+        self.request_id = id;
+        self
+    }
+
+    /// With something that was done otherwise than asked.
+    pub(super) fn with_notice(mut self, notice: Option<String>) -> Self {
+        if let Some(notice) = notice {
+            self.reply.notice(notice);
+        }
+        self
+    }
+
+    fn event(&mut self, name: &str, data: &str, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        let data = data.trim();
+        if data.is_empty() {
+            return Ok(());
+        }
+        match parse::<Value>(data) {
+            Ok(document) => self.document(document, out),
+            Err(_) if name == "error" => Err(Fault::new(ErrorKind::Unavailable, data)),
+            Err(_) => Err(Fault::malformed("the service sent an event that is not JSON", data)),
+        }
+    }
+
+    /// A partial reply, an array of them, or an error.
+    fn document(&mut self, document: Value, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        match document {
+            Value::Array(frames) => frames.into_iter().try_for_each(|frame| self.frame(frame, out)),
+            frame => self.frame(frame, out),
+        }
+    }
+
+    fn frame(&mut self, document: Value, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        if let Some(fault) = error::reported(&document, None) {
+            return Err(fault);
+        }
+        let frame: Frame = serde_json::from_value(document).map_err(|error| {
+            Fault::malformed("the service sent a strange event", &error.to_string())
+        })?;
+        let candidates = frame.candidates.unwrap_or_default();
+        if let Some(feedback) = frame.prompt_feedback
+            && candidates.is_empty()
+            && let Some(fault) = blocked(feedback)
+        {
+            return Err(fault);
+        }
+        if !self.started {
+            self.started = true;
+            let model = frame.model_version.filter(|model| !model.is_empty());
+            out.push_back(LlmEvent::Started { model });
+        }
+        if self.request_id.is_none() {
+            let fits = |id: &String| (1..=RESPONSE_ID_BYTES_MAX).contains(&id.len());
+            self.request_id = frame.response_id.filter(fits);
+        }
+        // One candidate was asked for; another index is somebody else's.
+        for candidate in candidates {
+            if candidate.index.unwrap_or(0) == 0 {
+                self.candidate(candidate, out)?;
+            }
+        }
+        if let Some(reported) = frame.usage_metadata.filter(Value::is_object) {
+            let usage = usage(&reported);
+            // Each frame tells the whole usage until then.
+            if usage != self.usage {
+                self.usage = usage;
+                out.push_back(LlmEvent::Usage { usage });
+            }
+        }
+        Ok(())
+    }
+
+    fn candidate(
+        &mut self,
+        candidate: Candidate,
+        out: &mut VecDeque<LlmEvent>,
+    ) -> Result<(), Fault> {
+        let parts = candidate.content.and_then(|content| content.parts);
+        for part in parts.into_iter().flatten() {
+            self.part(part, out)?;
+        }
+        let Some(reason) = candidate.finish_reason else { return Ok(()) };
+        let detail = detail(&reason, candidate.finish_message.as_deref());
+        match finish(&reason) {
+            Finish::NotYet => {}
+            Finish::Stopped(stop) => {
+                if !matches!(stop, StopReason::EndTurn | StopReason::MaxTokens) {
+                    self.reply.stop_detail(detail);
+                }
+                self.stop = Some(stop);
+            }
+            Finish::Failed(kind) => {
+                let message = format!("the service gave the reply up: {detail}");
+                return Err(Fault::new(kind, message).with_code(Some(reason)));
+            }
+        }
+        Ok(())
+    }
+
+    fn part(&mut self, part: wire::Part, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        let signature = part.thought_signature.filter(|signature| !signature.is_empty());
+        let thought = part.thought.unwrap_or(false);
+        match (part.function_call, part.text, signature) {
+            (Some(call), _, signature) => self.call(call, signature, out),
+            (None, text, Some(signature)) => {
+                self.signed(text.unwrap_or_default(), thought, signature, out)
+            }
+            (None, Some(text), None) => self.text(text, thought, out),
+            (None, None, None) => {
+                if !std::mem::replace(&mut self.unread, true) {
+                    self.reply
+                        .notice("a part of the reply that is neither text nor a call was left out");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Text without a signature, which continues the text before it.
+    fn text(
+        &mut self,
+        text: String,
+        thought: bool,
+        out: &mut VecDeque<LlmEvent>,
+    ) -> Result<(), Fault> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        let kind = if thought { Open::Thought } else { Open::Text };
+        if self.open != kind {
+            self.begin(kind)?;
+        }
+        self.grow(text.len())?;
+        out.extend(if thought { self.reply.reasoning(text) } else { self.reply.text(text) });
+        Ok(())
+    }
+
+    /// Text with a signature, which stays a part of its own even if it is empty.
+    fn signed(
+        &mut self,
+        text: String,
+        thought: bool,
+        signature: String,
+        out: &mut VecDeque<LlmEvent>,
+    ) -> Result<(), Fault> {
+        self.begin(Open::Nothing)?;
+        self.grow(text.len() + signature.len())?;
+        let provider_state = self.state(None, Some(signature));
+        let said = (!text.is_empty()).then(|| text.clone());
+        if thought {
+            out.extend(said.map(|text| LlmEvent::ReasoningDelta { text }));
+            self.reply.part(Part::Reasoning { text, provider_state });
+        } else {
+            out.extend(said.map(|text| LlmEvent::TextDelta { text }));
+            self.reply.part(Part::Text { text, provider_state });
+        }
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        call: FunctionCall,
+        signature: Option<String>,
+        out: &mut VecDeque<LlmEvent>,
+    ) -> Result<(), Fault> {
+        let arguments = match call.args {
+            None | Some(Value::Null) => Value::Object(Map::new()),
+            Some(Value::String(text)) => arguments(&text),
+            Some(whole) => whole,
+        };
+        let name = self.names.name(&call.name.unwrap_or_default());
+        let id = call.id.filter(|id| !id.is_empty());
+        let json = match &arguments {
+            Value::String(text) => text.clone(),
+            whole => whole.to_string(),
+        };
+        self.begin(Open::Nothing)?;
+        let held = [id.as_deref(), signature.as_deref()].into_iter().flatten().map(str::len);
+        self.grow(held.sum::<usize>() + json.len() + name.len())?;
+        let state = self.state(id.clone(), signature);
+        out.push_back(LlmEvent::ToolCallDelta { name: name.clone(), json });
+        self.reply.call_with_state(&id.unwrap_or_default(), name, arguments, state);
+        Ok(())
+    }
+
+    /// What has to come back with a part: exactly what came with it.
+    fn state(&self, id: Option<String>, signature: Option<String>) -> Option<ProviderState> {
+        let raw: Map<String, Value> = [("id", id), ("thoughtSignature", signature)]
+            .into_iter()
+            .filter_map(|(field, text)| Some((field.to_owned(), text?.into())))
+            .collect();
+        (!raw.is_empty()).then(|| ProviderState {
+            provider: self.provider.clone(),
+            model: self.model.clone(),
+            raw: raw.into(),
+        })
+    }
+
+    fn begin(&mut self, open: Open) -> Result<(), Fault> {
+        self.reply.seal();
+        self.open = open;
+        self.parts += 1;
+        if self.parts > PARTS_MAX {
+            let message = format!("the reply contains more than {PARTS_MAX} parts");
+            return Err(Fault::new(ErrorKind::MalformedResponse, message));
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > REPLY_BYTES_MAX { Err(too_large()) } else { Ok(()) }
+    }
+
+    fn finish(&mut self, stop: StopReason, out: &mut VecDeque<LlmEvent>) {
+        let reply = std::mem::take(&mut self.reply);
+        out.push_back(reply.finish(stop, self.usage, self.request_id.take()).into());
+    }
+
+    /// Takes bytes of a stream, line by line, so that what stands between events keeps its place.
+    fn lines(
+        &mut self,
+        lines: &mut Lines,
+        bytes: &[u8],
+        out: &mut VecDeque<LlmEvent>,
+    ) -> Result<(), Fault> {
+        let mut rest = bytes;
+        let mut events = Vec::new();
+        while !rest.is_empty() {
+            let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+            let (line, tail) = rest.split_at(end.map_or(rest.len(), |at| at + 1));
+            rest = tail;
+            match lines.bare.push(line)? {
+                Found::Document(json) => self.bare(&json, out)?,
+                Found::Piece => {}
+                Found::Nothing => {
+                    let pushed = lines.events.push(line, &mut events);
+                    for event in events.drain(..) {
+                        self.event(&event.name, &event.data, out)?;
+                    }
+                    pushed?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// JSON that stood in the stream without being an event.
+    fn bare(&mut self, json: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        let text = String::from_utf8_lossy(json);
+        match parse::<Value>(&text) {
+            Ok(document) => self.document(document, out),
+            Err(_) => Err(Fault::malformed("the service sent something that is no event", &text)),
+        }
+    }
+
+    fn whole(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        let text = String::from_utf8_lossy(bytes);
+        let document: Value = parse(&text).map_err(|error| {
+            if error.is_eof() {
+                let message = "the service ended the document before it was complete";
+                return Fault::new(ErrorKind::StreamTruncated, message);
+            }
+            let what = "the address answers, but not as this API; is the base URL right?";
+            Fault::malformed(what, &text)
+        })?;
+        let first = document.get(0).unwrap_or(&document);
+        let known = ["candidates", "promptFeedback", "usageMetadata", "error"];
+        if !known.iter().any(|field| first.get(field).is_some()) {
+            return Err(Fault::malformed("the service sent a document without a reply", &text));
+        }
+        self.document(document, out)
+    }
+}
+
+impl ReplyDecoder for Decoder {
+    fn push(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        if matches!(self.form, Form::Unknown) {
+            let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+            self.form = match first {
+                None => return Ok(()),
+                Some(b'{' | b'[' | b'<') => Form::Document(Vec::new()),
+                Some(_) => Form::Events(Lines {
+                    events: SseDecoder::new(EVENT_BYTES_MAX),
+                    bare: Bare::new(EVENT_BYTES_MAX),
+                }),
+            };
+        }
+        match std::mem::replace(&mut self.form, Form::Unknown) {
+            Form::Unknown => {}
+            Form::Events(mut lines) => {
+                self.lines(&mut lines, bytes, out)?;
+                self.form = Form::Events(lines);
+            }
+            Form::Document(document) if document.len() + bytes.len() > EVENT_BYTES_MAX => {
+                return Err(too_large());
+            }
+            Form::Document(mut document) => {
+                document.extend_from_slice(bytes);
+                self.form = Form::Document(document);
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        match std::mem::replace(&mut self.form, Form::Unknown) {
+            Form::Unknown => {}
+            Form::Document(bytes) => self.whole(&bytes, out)?,
+            Form::Events(mut lines) => {
+                let mut events = Vec::new();
+                lines.events.finish(&mut events);
+                // An event that the end of the stream cut in two is a truncation, not a strange one.
+                events.retain(|event| parse::<Value>(&event.data).is_ok());
+                for event in &events {
+                    self.event(&event.name, &event.data, out)?;
+                }
+            }
+        }
+        // There is no last event; a reply is complete when it says why the model stopped.
+        if let Some(stop) = self.stop.take() {
+            self.finish(stop, out);
+        }
+        Ok(())
+    }
+}
+
+fn blocked(feedback: PromptFeedback) -> Option<Fault> {
+    let reason = feedback.block_reason.filter(|reason| !reason.is_empty())?;
+    let detail = detail(&reason, feedback.block_reason_message.as_deref());
+    let message = format!("the prompt was blocked: {detail}");
+    Some(Fault::new(ErrorKind::ContentFilter, message).with_code(Some(reason)))
+}
+
+#[cfg(test)]
+mod tests;
