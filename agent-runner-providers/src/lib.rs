@@ -20,10 +20,15 @@ pub use self::llm::layer;
 pub use self::llm::anthropic::{AnthropicProvider, CacheLifetime};
 #[cfg(feature = "gemini")]
 pub use self::llm::gemini::GeminiProvider;
+#[cfg(feature = "openai")]
+pub use self::llm::call_ids::CallIdRule;
 #[cfg(feature = "ollama")]
 pub use self::llm::ollama::OllamaProvider;
 #[cfg(feature = "openai")]
-pub use self::llm::openai::OpenAiProvider;
+pub use self::llm::openai::{
+    Echo, Effort, EffortWords, InstructionRole, OpenAiApi, OpenAiProvider, OutputLimit, Profile,
+    ReasoningField,
+};
 #[cfg(feature = "scripted")]
 pub use self::llm::scripted::ScriptedProvider;
 #[cfg(feature = "sqlite")]

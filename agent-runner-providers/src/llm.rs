@@ -2,6 +2,8 @@
 
 #[cfg(feature = "anthropic")]
 pub(crate) mod anthropic;
+#[cfg(any(feature = "ollama", feature = "openai"))]
+pub(crate) mod call_ids;
 #[cfg(feature = "_http")]
 mod fault;
 #[cfg(any(feature = "_http", feature = "scripted"))]

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// Parses JSON in which `\u` escapes may name lone surrogates, which become U+FFFD.
 ///
@@ -10,6 +10,83 @@ use serde::de::DeserializeOwned;
 /// would fail a reply for the sake of one character.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
     serde_json::from_str(&mend(text))
+}
+
+/// Whether a number in `text` has digits that would be lost in a `Value`: an integer of more than
+/// 64 bits, or a fraction that no double is as precise as.
+pub(crate) fn has_long_numbers(text: &str) -> bool {
+    matches!(quote_long_numbers(text), Cow::Owned(_))
+}
+
+/// JSON in which such numbers are strings. What is not JSON stays what it is or not JSON.
+pub(crate) fn quote_long_numbers(text: &str) -> Cow<'_, str> {
+    let mut out = String::new();
+    // Up to here `text` stands in `out`.
+    let mut copied = 0;
+    let (mut quoted, mut escaped) = (false, false);
+    let mut bytes = text.bytes().enumerate().peekable();
+    while let Some((from, byte)) = bytes.next() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'-' | b'0'..=b'9' if !quoted => {
+                let mut to = from + 1;
+                while bytes.next_if(|(_, byte)| is_of_number(*byte)).is_some() {
+                    to += 1;
+                }
+                let number = text.get(from..to).unwrap_or_default();
+                if !survives(number) {
+                    out.push_str(text.get(copied..from).unwrap_or_default());
+                    out.extend(["\"", number, "\""]);
+                    copied = to;
+                }
+            }
+            _ => {}
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(text.get(copied..).unwrap_or_default());
+    Cow::Owned(out)
+}
+
+const fn is_of_number(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')
+}
+
+/// Whether a number keeps all its digits. What is no number at all is nobody's loss.
+fn survives(number: &str) -> bool {
+    let fraction = number.contains(['.', 'e', 'E']);
+    // A double has 15 digits for certain; only an exponent can be too large for it.
+    if number.len() <= 15 && !number.contains(['e', 'E']) {
+        return true;
+    }
+    if serde_json::from_str::<IgnoredAny>(number).is_err() {
+        return true;
+    }
+    if !fraction {
+        return number.parse::<u64>().is_ok() || number.parse::<i64>().is_ok();
+    }
+    let read = serde_json::from_str::<f64>(number).ok().filter(|read| read.is_finite());
+    read.is_some_and(|read| decimal(&format!("{read:e}")) == decimal(number))
+}
+
+/// The significant digits of a number and the power of ten that they are multiplied by.
+fn decimal(number: &str) -> (String, i64) {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
+    let digits = digits.trim_start_matches('0');
+    let significant = digits.trim_end_matches('0');
+    if significant.is_empty() {
+        return (String::new(), 0);
+    }
+    let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
+    let exponent: i64 = exponent.parse().unwrap_or(i64::MAX);
+    let zeros = length(digits) - length(significant);
+    (significant.to_owned(), exponent.saturating_sub(length(fraction)).saturating_add(zeros))
 }
 
 fn mend(text: &str) -> Cow<'_, str> {
@@ -75,7 +152,67 @@ mod tests {
         assert!(parse::<String>("\"\\ud800\\\u{fc}").is_err());
     }
 
+    #[test]
+    fn a_number_is_quoted_only_if_it_would_lose_digits() {
+        let kept = [
+            "0",
+            "-0",
+            "1.5",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "0.1",
+            "1e3",
+            "123456789.123456",
+            "0.000000000000000000001",
+            "1E-7",
+            "1.00000000000000000000",
+            "100000000000000.0",
+            "\"123456789012345678901234567890\"",
+            "{\"12345678901234567890123\":1}",
+            "\"\\\"\", 1",
+            "012345678901234567890",
+            "1.2.3.4.5.6.7.8.9.0",
+            "-",
+            "nonsense",
+        ];
+        for text in kept {
+            assert_eq!(quote_long_numbers(text), text, "{text}");
+        }
+        let lost = [
+            "18446744073709551616",
+            "-9223372036854775809",
+            "0.12345678901234567890123",
+            "1e400",
+            "100000000000000000000",
+            "1e-400",
+            "3.14159265358979323846",
+        ];
+        for number in lost {
+            let text = format!("{{\"a\\\"\": [ {number},{number}]}}");
+            let quoted = format!("{{\"a\\\"\": [ \"{number}\",\"{number}\"]}}");
+            assert_eq!(quote_long_numbers(&text), quoted);
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_a_value_holds_is_never_quoted(float in any::<f64>(), int in any::<i64>()) {
+            let text = serde_json::json!([float, int]).to_string();
+            // Without its feature for exact floats the parser is off by the last digit at times.
+            let exact = serde_json::from_str::<Vec<serde_json::Value>>(&text).unwrap();
+            if exact[0].as_f64() == Some(float) {
+                prop_assert!(!has_long_numbers(&text), "{text}");
+            }
+        }
+
+        #[test]
+        fn quoting_keeps_json_json_and_the_rest_the_rest(text in "[-0-9.e+\"\\\\, ]{0,40}") {
+            let json = format!("[{text}]");
+            let quoted = quote_long_numbers(&json);
+            let is_json = |text: &str| serde_json::from_str::<IgnoredAny>(text).is_ok();
+            prop_assert_eq!(is_json(&json), is_json(&quoted));
+        }
+
         #[test]
         fn json_without_lone_surrogates_is_left_alone(text in any::<String>()) {
             let json: String = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();

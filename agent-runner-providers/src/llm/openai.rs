@@ -3,8 +3,11 @@
 
 mod calls;
 mod decode;
+mod details;
 mod encode;
 mod error;
+mod frames;
+mod profile;
 mod wire;
 
 use std::borrow::Cow;
@@ -18,7 +21,13 @@ use reqwest::Method;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use self::{decode::Decoder, encode::Dialect};
+pub use self::profile::{
+    Echo, Effort, EffortWords, InstructionRole, OutputLimit, Profile, ReasoningField,
+};
+use self::{
+    decode::ChatReader,
+    frames::{Frames, Origin},
+};
 use super::{
     Fault, json,
     names::{NameRules, ToolNames},
@@ -38,8 +47,22 @@ const MODELS_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug)]
 pub struct OpenAiProvider {
     http: HttpClient,
-    dialect: Dialect,
-    capabilities: Capabilities,
+    api: OpenAiApi,
+    profile: Profile,
+    /// What the operator says, in place of what the profile says.
+    capabilities: Option<Capabilities>,
+}
+
+/// Which of OpenAI's two APIs to talk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenAiApi {
+    /// `/chat/completions`, which every compatible server has.
+    #[default]
+    ChatCompletions,
+    /// `/responses`, in which OpenAI's models keep their reasoning from one call to the next.
+    /// Nothing is stored at the service.
+    Responses,
 }
 
 impl OpenAiProvider {
@@ -59,17 +82,12 @@ impl OpenAiProvider {
             "/" => base.join("v1/").unwrap_or(base),
             _ => base,
         };
-        let dialect = Dialect::of(base.host_str().unwrap_or_default());
+        let profile = Profile::of_host(base.host_str().unwrap_or_default());
         let mut http = HttpClient::new("openai", base)?;
         if let Some(key) = key {
             http = http.with_key(key)?;
         }
-        let capabilities = Capabilities {
-            json_schema: Some(true),
-            schema_with_tools: Some(true),
-            ..Capabilities::default()
-        };
-        Ok(Self { http, dialect, capabilities })
+        Ok(Self { http, api: OpenAiApi::default(), profile, capabilities: None })
     }
 
     /// With another id, so that a program can have several of them.
@@ -79,12 +97,31 @@ impl OpenAiProvider {
         self
     }
 
-    /// With what its models can do, which this API does not tell. By default tools, a JSON Schema,
-    /// and both at once.
+    /// With what its models can do, which this API does not tell. By default what the profile says.
     #[must_use]
     pub const fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
-        self.capabilities = capabilities;
+        self.capabilities = Some(capabilities);
         self
+    }
+
+    /// With what is special about the server. By default [`Profile::of_host`].
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// With the other API. By default [`OpenAiApi::ChatCompletions`].
+    #[must_use]
+    pub const fn with_api(mut self, api: OpenAiApi) -> Self {
+        self.api = api;
+        self
+    }
+
+    /// What is special about the server.
+    #[must_use]
+    pub const fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     /// With other timeouts.
@@ -96,12 +133,16 @@ impl OpenAiProvider {
         Ok(self)
     }
 
+    fn said(&self) -> Capabilities {
+        self.capabilities.unwrap_or(self.profile.capabilities)
+    }
+
     fn info(&self, model: &Value) -> Option<ModelInfo> {
         // vLLM, OpenRouter and llama.cpp say how long a conversation may be, each in its own field.
         let window = ["/max_model_len", "/context_length", "/meta/n_ctx"]
             .into_iter()
             .find_map(|path| model.pointer(path)?.as_u64());
-        let mut capabilities = self.capabilities;
+        let mut capabilities = self.said();
         capabilities.context_window = capabilities.context_window.or(window);
         Some(ModelInfo { id: model.get("id")?.as_str()?.to_owned(), capabilities })
     }
@@ -114,7 +155,7 @@ impl LlmProvider for OpenAiProvider {
     }
 
     fn capabilities(&self, _model: &str) -> Capabilities {
-        self.capabilities
+        self.said()
     }
 
     async fn models(&self, cx: &CallCx) -> Result<Vec<ModelInfo>, ProviderError> {
@@ -138,15 +179,21 @@ impl LlmProvider for OpenAiProvider {
         cx: &CallCx,
     ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
         let names = ToolNames::of(request, NAMES);
-        let body = encode::body(request, &names, self.dialect, self.id())
+        let encoded = encode::body(request, &names, &self.profile, self.id())
             .map_err(|fault| self.http.unsent(fault))?;
-        let answer = self.http.send(Method::POST, "chat/completions", Some(&body), cx).await?;
+        let answer =
+            self.http.send(Method::POST, "chat/completions", Some(&encoded.body), cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
             let fault = error::refused(&refusal, Some(&request.model));
             return Err(refusal.into_error(fault));
         }
-        let decoder = Decoder::new(request, names, self.id(), answer.request_id());
-        Ok(stream::events(answer, decoder))
+        let origin = Origin {
+            request_id: answer.request_id(),
+            notices: encoded.notices,
+            ..Origin::of(request, names, self.id())
+        };
+        let reader = ChatReader::new(request, origin, &self.profile);
+        Ok(stream::events(answer, Frames::new(reader)))
     }
 }

@@ -1,6 +1,11 @@
 //! What requests to every service need.
 
+use std::collections::BTreeMap;
+
+use agent_runner_core::llm::ErrorKind;
 use serde_json::{Map, Number, Value};
+
+use super::Fault;
 
 /// A number as a person would write it: 0.7, not the 0.699999988079071 that widening makes of it.
 /// `None` for what JSON cannot hold.
@@ -17,6 +22,27 @@ pub(crate) fn replayed_arguments(arguments: &Value) -> Value {
             Value::Object(Map::from_iter([("invalid_arguments".to_owned(), invalid.clone())]))
         }
     }
+}
+
+/// Adds fields to a body as they are; `null` takes a field away that a server does not know. A
+/// field that the request sets itself is refused.
+pub(crate) fn add_extra(
+    body: &mut Map<String, Value>,
+    extra: &BTreeMap<String, Value>,
+    reserved: &[&str],
+) -> Result<(), Fault> {
+    for (field, value) in extra {
+        if reserved.contains(&field.as_str()) {
+            let message = format!("`extra` must not contain `{field}`, which the request sets");
+            return Err(Fault::new(ErrorKind::InvalidRequest, message));
+        }
+        if value.is_null() {
+            body.remove(field);
+        } else {
+            body.insert(field.clone(), value.clone());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -88,6 +88,17 @@ impl Reply {
         }
     }
 
+    /// What to send back with the reasoning, in place of anything known until now.
+    #[cfg(feature = "openai")]
+    pub(crate) fn set_reasoning_state(&mut self, state: ProviderState) {
+        match self.open_reasoning() {
+            Some((_, known)) => *known = Some(state),
+            None => self
+                .parts
+                .push(Part::Reasoning { text: String::new(), provider_state: Some(state) }),
+        }
+    }
+
     /// Ends the parts so far: more text or reasoning begins a new part.
     #[cfg(feature = "anthropic")]
     #[cfg(feature = "gemini")]
@@ -109,6 +120,17 @@ impl Reply {
         self.call_with_state(id, name, arguments, None);
     }
 
+    /// A complete tool call whose arguments came as text.
+    #[cfg(feature = "_http")]
+    pub(crate) fn call_text(&mut self, id: &str, name: String, text: &str) {
+        if json::has_long_numbers(text) {
+            self.notice(format!(
+                "numbers in a call of `{name}` have more digits than a number keeps here; they became text"
+            ));
+        }
+        self.call(id, name, arguments(text));
+    }
+
     /// The same, with what to send back with it.
     pub(crate) fn call_with_state(
         &mut self,
@@ -124,13 +146,13 @@ impl Reply {
     /// Says that something was done otherwise than asked.
     #[cfg(feature = "anthropic")]
     #[cfg(feature = "gemini")]
+    #[cfg(feature = "_http")]
     pub(crate) fn notice(&mut self, notice: impl Into<String>) {
         self.notices.push(notice.into());
     }
 
     /// What the service says that the call cost.
-    #[cfg(feature = "_http")]
-    #[expect(dead_code, reason = "for services that say it")]
+    #[cfg(feature = "openai")]
     pub(crate) fn cost(&mut self, cost: Cost) {
         self.cost = Some(cost);
     }
@@ -173,12 +195,14 @@ impl Reply {
 }
 
 /// The arguments of a tool call as a model wrote them: nothing means no arguments, and what is
-/// not JSON stays the text that it is.
+/// not JSON stays the text that it is. A number that [`Value`] cannot hold to the last digit, such
+/// as an id of 20 digits, becomes a string of its digits: a tool that wants a number refuses it and
+/// the model is told, which is better than a tool that works on another number.
 pub(crate) fn arguments(text: &str) -> Value {
     if text.trim().is_empty() {
         return Value::Object(Map::new());
     }
-    json::parse(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+    json::parse(&json::quote_long_numbers(text)).unwrap_or_else(|_| Value::String(text.to_owned()))
 }
 
 /// The ids of tool calls that a conversation has used.
@@ -257,5 +281,17 @@ mod tests {
         assert_eq!(arguments(" "), json!({}));
         assert_eq!(arguments(r#"{"a":"\ud800"}"#), json!({"a": "\u{FFFD}"}));
         assert_eq!(arguments(r#"{"a":"#), json!("{\"a\":"));
+    }
+
+    #[test]
+    fn a_number_that_would_lose_digits_becomes_text() {
+        let whole = "123456789012345678901234567890";
+        assert_eq!(
+            arguments(&format!(r#"{{"id": {whole}, "n": [18446744073709551615, 0.1, 1e3]}}"#)),
+            json!({"id": whole, "n": [u64::MAX, 0.1, 1000.0]})
+        );
+        assert_eq!(arguments(r#"{"big": 1e400}"#), json!({"big": "1e400"}));
+        let cut = format!(r#"{{"id": {whole}"#);
+        assert_eq!(arguments(&cut), json!(cut));
     }
 }

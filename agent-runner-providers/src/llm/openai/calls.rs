@@ -2,10 +2,10 @@
 
 use agent_runner_core::llm::ErrorKind;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::wire::ToolCallDelta;
-use crate::llm::Fault;
+use crate::llm::{Fault, json};
 
 /// Most tool calls of one reply; the engine runs fewer. Bounds a server that never stops.
 const CALLS_MAX: usize = 1024;
@@ -48,11 +48,7 @@ impl Calls {
                 self.calls.len() - 1
             }
         };
-        let piece = match function.arguments {
-            None | Some(Value::Null) => String::new(),
-            Some(Value::String(piece)) => piece,
-            Some(whole) => whole.to_string(),
-        };
+        let piece = function.arguments.as_deref().map(piece_of).unwrap_or_default();
         self.bytes += piece.len();
         let Some(call) = self.calls.get_mut(at) else { return Ok(("", piece)) };
         if call.id.is_empty() {
@@ -98,13 +94,23 @@ impl Calls {
     }
 }
 
+/// A piece of arguments: the text in a string, and anything else as it stands.
+fn piece_of(raw: &RawValue) -> String {
+    let text = raw.get();
+    match text.as_bytes().first() {
+        Some(b'"') => json::parse(text).unwrap_or_default(),
+        Some(b'n') | None => String::new(),
+        Some(_) => text.to_owned(),
+    }
+}
+
 fn is_complete(arguments: &str) -> bool {
     arguments.trim_end().ends_with('}') && serde_json::from_str::<IgnoredAny>(arguments).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

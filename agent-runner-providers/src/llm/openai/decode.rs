@@ -2,43 +2,35 @@
 
 use std::collections::VecDeque;
 
-use agent_runner_core::llm::{ErrorKind, LlmEvent, LlmRequest, StopReason, Usage};
+use agent_runner_core::llm::{
+    Cost, ErrorKind, FactSource, LlmEvent, LlmRequest, MicroUsd, StopReason, Usage,
+};
 use serde_json::{Value, json};
 
 use super::{
     calls::Calls,
+    details::Details,
     error,
+    frames::{FrameReader, Origin},
+    profile::{Profile, ReasoningField},
     wire::{Choice, Chunk, Delta},
 };
-use crate::{
-    http::{EVENT_BYTES_MAX, SseDecoder, SseEvent},
-    llm::{
-        Fault,
-        json::parse,
-        names::ToolNames,
-        reply::{Reply, arguments},
-        stream::{REPLY_BYTES_MAX, ReplyDecoder, too_large},
-    },
+use crate::llm::{
+    Fault,
+    json::parse,
+    reply::Reply,
+    stream::{REPLY_BYTES_MAX, too_large},
 };
 
-/// What the body turned out to be, which its first character tells better than its declared type.
+/// Reads one reply.
 #[derive(Debug)]
-enum Form {
-    Unknown,
-    Events(SseDecoder),
-    Document(Vec<u8>),
-}
-
-/// Decodes one reply.
-#[derive(Debug)]
-pub(super) struct Decoder {
-    form: Form,
-    provider: String,
-    model: String,
-    request_id: Option<String>,
-    names: ToolNames,
+pub(super) struct ChatReader {
+    origin: Origin,
+    fields: &'static [ReasoningField],
+    tells_cost: bool,
     reply: Reply,
     calls: Calls,
+    details: Details,
     usage: Usage,
     stop: Option<StopReason>,
     refused: bool,
@@ -46,22 +38,16 @@ pub(super) struct Decoder {
     done: bool,
 }
 
-impl Decoder {
-    /// A decoder for the reply to `request`.
-    pub(super) fn new(
-        request: &LlmRequest,
-        names: ToolNames,
-        provider: &str,
-        request_id: Option<String>,
-    ) -> Self {
+impl ChatReader {
+    /// A reader of the reply to `request`.
+    pub(super) fn new(request: &LlmRequest, origin: Origin, profile: &Profile) -> Self {
         Self {
-            form: Form::Unknown,
-            provider: provider.to_owned(),
-            model: request.model.clone(),
-            request_id,
-            names,
+            origin,
+            fields: profile.reasoning_fields,
+            tells_cost: profile.tells_cost,
             reply: Reply::new(request),
             calls: Calls::default(),
+            details: Details::default(),
             usage: Usage::default(),
             stop: None,
             refused: false,
@@ -70,45 +56,12 @@ impl Decoder {
         }
     }
 
-    fn event(&mut self, event: &SseEvent, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        let data = event.data.trim();
-        if self.done || data.is_empty() {
-            return Ok(());
-        }
-        if data == "[DONE]" {
-            self.finish(out);
-            return Ok(());
-        }
-        let Ok(document) = parse::<Value>(data) else {
-            return Err(match event.name.as_str() {
-                "error" => Fault::new(ErrorKind::Unavailable, data),
-                _ => Fault::malformed("the service sent an event that is not JSON", data),
-            });
-        };
-        if event.name == "error" && document.get("error").is_none() {
-            let fault = error::reported(&json!({"error": document}), None);
-            return fault.map_or(Ok(()), Err);
-        }
-        self.chunk(document, out)
-    }
-
-    fn chunk(&mut self, document: Value, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        if let Some(fault) = error::reported(&document, None) {
-            return Err(fault);
-        }
-        let chunk: Chunk = serde_json::from_value(document).map_err(|error| {
-            Fault::malformed("the service sent a strange event", &error.to_string())
-        })?;
+    fn chunk(&mut self, chunk: Chunk, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if !self.started {
             self.started = true;
             out.push_back(LlmEvent::Started {
                 model: chunk.model.filter(|model| !model.is_empty()),
             });
-        }
-        let reported = chunk.usage.or_else(|| chunk.x_groq?.get("usage").cloned());
-        if let Some(reported) = reported.filter(Value::is_object) {
-            // The last report counts: some servers send running totals on every chunk.
-            self.usage = usage(&reported);
         }
         // One choice was asked for; another index is somebody else's.
         for choice in chunk.choices.into_iter().flatten() {
@@ -116,10 +69,26 @@ impl Decoder {
                 self.choice(choice, out)?;
             }
         }
-        if self.reply.len() + self.calls.len() > REPLY_BYTES_MAX {
+        let reported = chunk.usage.or_else(|| chunk.x_groq?.get("usage").cloned());
+        if let Some(reported) = reported.filter(Value::is_object) {
+            self.usage(&reported, out);
+        }
+        if self.reply.len() + self.calls.len() + self.details.len() > REPLY_BYTES_MAX {
             return Err(too_large());
         }
         Ok(())
+    }
+
+    /// The last report counts: some servers send running totals on every chunk.
+    fn usage(&mut self, reported: &Value, out: &mut VecDeque<LlmEvent>) {
+        let usage = usage(reported);
+        if usage != self.usage {
+            self.usage = usage;
+            out.push_back(LlmEvent::Usage { usage });
+        }
+        if let Some(cost) = self.tells_cost.then(|| cost(reported)).flatten() {
+            self.reply.cost(cost);
+        }
     }
 
     fn choice(&mut self, choice: Choice, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
@@ -137,16 +106,18 @@ impl Decoder {
         Ok(())
     }
 
-    fn delta(&mut self, delta: Delta, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        // A server in transition between the two names sends both with the same text.
-        let reasoning =
-            [("reasoning_content", delta.reasoning_content), ("reasoning", delta.reasoning)];
-        let reasoning =
-            reasoning.iter().find_map(|(field, text)| Some((*field, text.as_ref()?.as_str()?)));
-        if let Some((field, text)) = reasoning {
-            let raw = || json!({"field": field});
-            self.reply.keep_reasoning_state(&self.provider, &self.model, raw);
+    fn delta(&mut self, mut delta: Delta, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        // A server in transition between two names sends both with the same text.
+        let said = self.fields.iter().find_map(|field| match delta.reasoning(*field) {
+            Some(Value::String(text)) => Some((*field, text)),
+            _ => None,
+        });
+        if let Some((field, text)) = said {
+            self.keep_state(|| json!({"field": field.as_str()}));
             out.extend(self.reply.reasoning(text));
+        }
+        for piece in delta.reasoning_details.into_iter().flatten() {
+            self.details.push(piece);
         }
         match delta.content {
             Some(Value::String(text)) => out.extend(self.reply.text(text)),
@@ -163,9 +134,13 @@ impl Decoder {
         }
         for call in delta.tool_calls.into_iter().flatten() {
             let (name, json) = self.calls.push(call)?;
-            out.push_back(LlmEvent::ToolCallDelta { name: self.names.name(name), json });
+            out.push_back(LlmEvent::ToolCallDelta { name: self.origin.names.name(name), json });
         }
         Ok(())
+    }
+
+    fn keep_state(&mut self, raw: impl FnOnce() -> Value) {
+        self.reply.keep_reasoning_state(&self.origin.provider, &self.origin.model, raw);
     }
 
     /// A typed part of Mistral's: text, or thinking that contains texts.
@@ -184,84 +159,78 @@ impl Decoder {
 
     fn finish(&mut self, out: &mut VecDeque<LlmEvent>) {
         self.done = true;
+        let mut reply = std::mem::take(&mut self.reply);
+        let details = std::mem::take(&mut self.details).into_entries();
+        if !details.is_empty() {
+            reply.set_reasoning_state(self.origin.state(json!({"details": details})));
+        }
         for call in std::mem::take(&mut self.calls).into_calls() {
-            let name = self.names.name(&call.name);
-            self.reply.call(&call.id, name, arguments(&call.arguments));
+            reply.call_text(&call.id, self.origin.names.name(&call.name), &call.arguments);
+        }
+        for notice in self.origin.notices.drain(..) {
+            reply.notice(notice);
         }
         let stop = match self.stop.take().unwrap_or(StopReason::EndTurn) {
             StopReason::EndTurn if self.refused => StopReason::Refusal,
             stop => stop,
         };
-        let reply = std::mem::take(&mut self.reply);
-        out.push_back(reply.finish(stop, self.usage, self.request_id.take()).into());
-    }
-
-    fn document(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        let text = String::from_utf8_lossy(bytes);
-        let document: Value = parse(&text).map_err(|_| {
-            Fault::malformed(
-                "the address answers, but not as this API; is the base URL right?",
-                &text,
-            )
-        })?;
-        if document.get("choices").is_none() && error::reported(&document, None).is_none() {
-            return Err(Fault::malformed("the service sent a document without a reply", &text));
-        }
-        self.chunk(document, out)?;
-        self.finish(out);
-        Ok(())
+        out.push_back(reply.finish(stop, self.usage, self.origin.request_id.take()).into());
     }
 }
 
-impl ReplyDecoder for Decoder {
-    fn push(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        if matches!(self.form, Form::Unknown) {
-            let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-            self.form = match first {
-                None => return Ok(()),
-                Some(b'{' | b'[' | b'<') => Form::Document(Vec::new()),
-                Some(_) => Form::Events(SseDecoder::new(EVENT_BYTES_MAX)),
-            };
+/// A chunk, unless it reports an error. Read twice only where that matters: an error has many
+/// forms, and a field may stand twice in a document.
+fn chunk_of(text: &str) -> Result<Chunk, Fault> {
+    let chunk = parse::<Chunk>(text);
+    if let Ok(chunk) = chunk
+        && !chunk.may_be_error()
+    {
+        return Ok(chunk);
+    }
+    let document: Value = parse(text)
+        .map_err(|_| Fault::malformed("the service sent an event that is not JSON", text))?;
+    if let Some(fault) = error::reported(&document, None) {
+        return Err(fault);
+    }
+    serde_json::from_value(document)
+        .map_err(|error| Fault::malformed("the service sent a strange event", &error.to_string()))
+}
+
+impl FrameReader for ChatReader {
+    fn event(&mut self, name: &str, data: &str, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        if self.done {
+            return Ok(());
         }
-        let mut events = Vec::new();
-        let pushed = match &mut self.form {
-            Form::Unknown => Ok(()),
-            Form::Events(decoder) => decoder.push(bytes, &mut events).map_err(Fault::from),
-            Form::Document(document) if document.len() + bytes.len() > EVENT_BYTES_MAX => {
-                Err(too_large())
-            }
-            Form::Document(document) => {
-                document.extend_from_slice(bytes);
-                Ok(())
-            }
-        };
-        for event in &events {
-            self.event(event, out)?;
+        if data == "[DONE]" {
+            self.finish(out);
+            return Ok(());
         }
-        pushed
+        if name == "error" {
+            return Err(error::event(data));
+        }
+        self.chunk(chunk_of(data)?, out)
     }
 
-    fn end(&mut self, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        match std::mem::replace(&mut self.form, Form::Unknown) {
-            Form::Unknown => {}
-            Form::Document(bytes) => self.document(&bytes, out)?,
-            Form::Events(mut decoder) => {
-                let mut events = Vec::new();
-                decoder.finish(&mut events);
-                // An event that the end of the stream cut in two is a truncation, not a strange one.
-                events.retain(|event| {
-                    event.data.trim() == "[DONE]" || parse::<Value>(&event.data).is_ok()
-                });
-                for event in &events {
-                    self.event(event, out)?;
-                }
-            }
+    fn document(&mut self, text: &str, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        let document: Value = parse(text).map_err(|_| {
+            Fault::malformed(
+                "the address answers, but not as this API; is the base URL right?",
+                text,
+            )
+        })?;
+        if document.get("choices").is_none() && error::reported(&document, None).is_none() {
+            return Err(Fault::malformed("the service sent a document without a reply", text));
         }
+        self.chunk(chunk_of(text)?, out)?;
+        self.finish(out);
+        Ok(())
+    }
+
+    fn ended(&mut self, out: &mut VecDeque<LlmEvent>) {
         // Not every server sends `[DONE]`, but every one says why the model stopped.
         if !self.done && self.stop.is_some() {
             self.finish(out);
         }
-        Ok(())
     }
 }
 
@@ -278,7 +247,9 @@ fn stop(reason: &str) -> StopReason {
 /// The API counts cached tokens as prompt tokens and reasoning as completion.
 fn usage(reported: &Value) -> Usage {
     let count = |path: &str| reported.pointer(path).and_then(Value::as_u64);
-    let cache_read = count("/prompt_tokens_details/cached_tokens");
+    let cache_read = count("/prompt_tokens_details/cached_tokens")
+        // DeepSeek's name for it.
+        .or_else(|| count("/prompt_cache_hit_tokens"));
     let cache_write = count("/prompt_tokens_details/cache_write_tokens");
     let cached = cache_read.unwrap_or(0).saturating_add(cache_write.unwrap_or(0));
     Usage {
@@ -289,6 +260,22 @@ fn usage(reported: &Value) -> Usage {
         cache_write_1h: None,
         reasoning: count("/completion_tokens_details/reasoning_tokens"),
     }
+}
+
+/// The price of the call in US dollars, with what an own key of the user's pays upstream.
+fn cost(reported: &Value) -> Option<Cost> {
+    let dollars = |path: &str| reported.pointer(path).and_then(Value::as_f64);
+    let own_key = reported.get("is_byok") == Some(&Value::Bool(true));
+    let upstream = dollars("/cost_details/upstream_inference_cost").filter(|_| own_key);
+    let micros = (dollars("/cost")? + upstream.unwrap_or(0.0)) * 1e6;
+    // Rounded up, but not for the noise that binary fractions add to a whole number.
+    let micros = (micros - 1e-6).ceil();
+    let micro_usd = if micros < 0.0 { 0 } else { format!("{micros:.0}").parse().ok()? };
+    Some(Cost {
+        micro_usd: MicroUsd(micro_usd),
+        source: FactSource::Provider,
+        basis: "usage.cost".to_owned(),
+    })
 }
 
 #[cfg(test)]

@@ -1,59 +1,43 @@
 //! Requests as the chat completions API takes them.
 
 use agent_runner_core::{
-    llm::{ErrorKind, LlmRequest, ToolSpec},
+    llm::{LlmRequest, ToolSpec},
     message::{Message, Part, Role},
 };
 use serde_json::{Map, Value, json};
 
+use super::profile::{Echo, Profile, ReasoningField};
 use crate::llm::{
     Fault,
+    call_ids::WireIds,
     names::ToolNames,
-    outgoing::{replayed_arguments, shortest},
+    outgoing::{add_extra, replayed_arguments, shortest},
 };
-
-/// In what the servers that speak this API differ before the first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Dialect {
-    /// The field for the output limit. OpenAI deprecated `max_tokens`, which is the only one that
-    /// many compatible servers know.
-    output_limit: &'static str,
-    /// Whether usage has to be asked for; Mistral sends it anyway and refuses the question.
-    ask_usage: bool,
-}
-
-impl Dialect {
-    /// The dialect spoken at `host`.
-    pub(super) fn of(host: &str) -> Self {
-        let output_limit = match host {
-            "api.openai.com" => "max_completion_tokens",
-            azure if azure.ends_with(".openai.azure.com") => "max_completion_tokens",
-            _ => "max_tokens",
-        };
-        Self { output_limit, ask_usage: host != "api.mistral.ai" }
-    }
-}
 
 /// Fields that [`LlmRequest`] names itself, which `extra` must not contradict.
 const RESERVED: [&str; 4] = ["model", "messages", "tools", "stream"];
+/// What the model is made to say between a tool and a user, for servers that want it to speak.
+const NOTED: &str = "Understood.";
+
+/// A request as it is sent, and what it could not say.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) body: Value,
+    pub(super) notices: Vec<String>,
+}
 
 /// The body of a request. `provider` is the id under which reasoning may be sent back.
 pub(super) fn body(
     request: &LlmRequest,
     names: &ToolNames,
-    dialect: Dialect,
+    profile: &Profile,
     provider: &str,
-) -> Result<Value, Fault> {
+) -> Result<Encoded, Fault> {
     let mut body = Map::new();
     body.insert("model".into(), request.model.clone().into());
-    let messages: Vec<Value> = request
-        .messages
-        .iter()
-        .flat_map(|message| turn(message, names, provider, &request.model))
-        .collect();
-    body.insert("messages".into(), messages.into());
+    body.insert("messages".into(), Turns::of(request, names, profile, provider).into());
     body.insert("stream".into(), true.into());
-    if dialect.ask_usage {
+    if profile.ask_usage {
         body.insert("stream_options".into(), json!({"include_usage": true}));
     }
     if !request.tools.is_empty() {
@@ -61,32 +45,47 @@ pub(super) fn body(
         body.insert("tools".into(), tools.into());
     }
     if let Some(schema) = &request.output_schema {
+        let schema = named_schema(schema, profile);
         body.insert(
             "response_format".into(),
-            json!({"type": "json_schema", "json_schema": {
-                "name": "reply", "schema": schema, "strict": is_strict(schema),
-            }}),
+            json!({"type": "json_schema", "json_schema": schema}),
         );
     }
     if let Some(limit) = request.max_output_tokens {
-        body.insert(dialect.output_limit.into(), limit.into());
+        body.insert(profile.output_limit.as_str().into(), limit.into());
     }
     if let Some(temperature) = request.temperature.and_then(shortest) {
         body.insert("temperature".into(), temperature);
     }
-    for (field, value) in &request.extra {
-        if RESERVED.contains(&field.as_str()) {
-            let message = format!("`extra` must not contain `{field}`, which the request sets");
-            return Err(Fault::new(ErrorKind::InvalidRequest, message));
-        }
-        // `null` takes a field away that a server does not know.
-        if value.is_null() {
-            body.remove(field);
-        } else {
-            body.insert(field.clone(), value.clone());
+    let mut notices = Vec::new();
+    if let Some(effort) = request.reasoning {
+        match profile.effort.fields(effort) {
+            Some(fields) => body.extend(fields),
+            None => notices.push(no_effort(profile)),
         }
     }
-    Ok(Value::Object(body))
+    add_extra(&mut body, &profile.extra, &RESERVED)?;
+    add_extra(&mut body, &request.extra, &RESERVED)?;
+    Ok(Encoded { body: Value::Object(body), notices })
+}
+
+/// The notice that the wish for reasoning was left out.
+pub(super) fn no_effort(profile: &Profile) -> String {
+    format!(
+        "the reasoning effort was left out, because servers of the profile `{}` take none",
+        profile.name
+    )
+}
+
+/// A schema with the name that the API wants, and strict where both sides can.
+pub(super) fn named_schema(schema: &Value, profile: &Profile) -> Map<String, Value> {
+    let mut named = Map::new();
+    named.insert("name".into(), "reply".into());
+    named.insert("schema".into(), schema.clone());
+    if profile.strict_schemas {
+        named.insert("strict".into(), is_strict(schema).into());
+    }
+    named
 }
 
 fn tool(spec: &ToolSpec, names: &ToolNames) -> Value {
@@ -97,70 +96,131 @@ fn tool(spec: &ToolSpec, names: &ToolNames) -> Value {
     }})
 }
 
-/// A message; the results of several tools are a message each.
-fn turn(message: &Message, names: &ToolNames, provider: &str, model: &str) -> Vec<Value> {
-    let mut turns: Vec<Value> = message.parts.iter().filter_map(result).collect();
-    let text = message.plain_text();
-    match message.role {
-        Role::Assistant => turns.push(assistant(message, text, names, provider, model)),
-        Role::System => turns.push(json!({"role": "system", "content": text})),
-        Role::User | Role::Tool => {
-            // Results answer the calls before them and so come before any text.
-            if turns.is_empty() || !text.is_empty() {
-                turns.push(json!({"role": "user", "content": text}));
+/// The turns of a conversation as they are put together, the oldest first.
+#[derive(Debug)]
+struct Turns<'a> {
+    names: &'a ToolNames,
+    profile: &'a Profile,
+    provider: &'a str,
+    model: &'a str,
+    ids: WireIds,
+    turns: Vec<Value>,
+}
+
+impl<'a> Turns<'a> {
+    fn of(
+        request: &'a LlmRequest,
+        names: &'a ToolNames,
+        profile: &'a Profile,
+        provider: &'a str,
+    ) -> Vec<Value> {
+        let ids = WireIds::new(profile.call_ids);
+        let mut turns =
+            Self { names, profile, provider, model: &request.model, ids, turns: Vec::new() };
+        for message in &request.messages {
+            turns.message(message);
+        }
+        turns.turns
+    }
+
+    /// A message; the results of several tools are a turn each.
+    fn message(&mut self, message: &Message) {
+        let text = message.plain_text();
+        let mut results = false;
+        for part in &message.parts {
+            if let Part::ToolResult { call_id, text, .. } = part {
+                let id = self.ids.result(call_id);
+                self.turns.push(json!({"role": "tool", "tool_call_id": id, "content": text}));
+                results = true;
+            }
+        }
+        match message.role {
+            Role::Assistant => {
+                let turn = self.assistant(message, text);
+                self.turns.push(turn);
+            }
+            Role::System => {
+                let role = self.profile.instructions.as_str();
+                self.turns.push(json!({"role": role, "content": text}));
+            }
+            Role::User | Role::Tool => {
+                // Results answer the calls before them and so come before any text.
+                if !results || !text.is_empty() {
+                    self.user(text);
+                }
             }
         }
     }
-    turns
-}
 
-fn result(part: &Part) -> Option<Value> {
-    match part {
-        Part::ToolResult { call_id, text, .. } => {
-            Some(json!({"role": "tool", "tool_call_id": call_id, "content": text}))
+    fn user(&mut self, text: String) {
+        let after_tool = self.turns.last().is_some_and(|turn| turn["role"] == "tool");
+        if after_tool && !self.profile.user_after_tool {
+            self.turns.push(json!({"role": "assistant", "content": NOTED}));
         }
-        _ => None,
+        self.turns.push(json!({"role": "user", "content": text}));
     }
-}
 
-fn assistant(
-    message: &Message,
-    text: String,
-    names: &ToolNames,
-    provider: &str,
-    model: &str,
-) -> Value {
-    let calls: Vec<Value> = message
-        .tool_calls()
-        .map(|call| {
-            let arguments = replayed_arguments(&call.arguments).to_string();
-            json!({"id": call.id, "type": "function", "function": {
-                "name": names.wire(&call.name), "arguments": arguments,
-            }})
-        })
-        .collect();
-    let mut turn = Map::new();
-    turn.insert("role".into(), "assistant".into());
-    let silent = text.is_empty() && !calls.is_empty();
-    turn.insert("content".into(), if silent { Value::Null } else { text.into() });
-    if !calls.is_empty() {
-        // Reasoning that led to tool calls goes back where it came from: DeepSeek refuses the
-        // conversation without it, and others have no use for it after their last word.
+    fn assistant(&mut self, message: &Message, text: String) -> Value {
+        let calls: Vec<Value> = message
+            .tool_calls()
+            .map(|call| {
+                let arguments = replayed_arguments(&call.arguments).to_string();
+                json!({"id": self.ids.call(&call.id), "type": "function", "function": {
+                    "name": self.names.wire(&call.name), "arguments": arguments,
+                }})
+            })
+            .collect();
+        let mut turn = Map::new();
+        turn.insert("role".into(), "assistant".into());
+        let silent = text.is_empty() && !calls.is_empty();
+        turn.insert("content".into(), if silent { Value::Null } else { text.into() });
+        let echo = match self.profile.echo {
+            Echo::Never => false,
+            Echo::WithToolCalls => !calls.is_empty(),
+            Echo::Always => true,
+        };
+        if echo {
+            self.reasoning(message, &mut turn);
+        }
+        if !calls.is_empty() {
+            turn.insert("tool_calls".into(), calls.into());
+        }
+        Value::Object(turn)
+    }
+
+    /// Reasoning goes back where it came from: another model has no use for it, and services
+    /// refuse what they did not sign.
+    fn reasoning(&self, message: &Message, turn: &mut Map<String, Value>) {
+        let mut details = Vec::new();
+        let mut said = Map::new();
         for part in &message.parts {
-            if let Part::Reasoning { text, provider_state: Some(state) } = part
-                && state.provider == provider
-                && state.model == model
-                && let Some(field) = state.raw.get("field").and_then(Value::as_str)
-            {
-                let said = turn.entry(field).or_insert_with(|| Value::String(String::new()));
-                if let Value::String(said) = said {
+            let Part::Reasoning { text, provider_state: Some(state) } = part else { continue };
+            if state.provider != self.provider || state.model != self.model {
+                continue;
+            }
+            if let Some(Value::Array(own)) = state.raw.get("details") {
+                details.extend(own.iter().cloned());
+            }
+            let field = state.raw.get("field").and_then(Value::as_str);
+            if let Some(field) = field.and_then(ReasoningField::named) {
+                let entry = said.entry(field.as_str()).or_insert_with(|| String::new().into());
+                if let Value::String(said) = entry {
                     said.push_str(text);
                 }
             }
         }
-        turn.insert("tool_calls".into(), calls.into());
+        // The details contain the text.
+        if details.is_empty() {
+            turn.extend(said);
+        } else {
+            turn.insert("reasoning_details".into(), details.into());
+        }
+        if self.profile.echo_empty
+            && let Some(field) = self.profile.reasoning_fields.first()
+        {
+            turn.entry(field.as_str()).or_insert_with(|| String::new().into());
+        }
     }
-    Value::Object(turn)
 }
 
 /// Whether a schema is in the subset that OpenAI takes as `strict`: objects are closed and all

@@ -2,7 +2,7 @@
 //! are asked first, then well-known sentences, then the status.
 
 use agent_runner_core::llm::ErrorKind;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{http::Refusal, llm::Fault};
 
@@ -87,6 +87,18 @@ pub(super) fn reported(document: &Value, status: Option<u16>) -> Option<Fault> {
     Some(Fault::new(kind, message).with_code(code))
 }
 
+/// The fault of an event that is named `error`, whatever it says.
+pub(super) fn event(data: &str) -> Fault {
+    let Ok(document) = crate::llm::json::parse::<Value>(data) else {
+        return Fault::new(ErrorKind::Unavailable, data);
+    };
+    let document = match document.get("error") {
+        Some(error) if !error.is_null() => document,
+        _ => json!({"error": document}),
+    };
+    reported(&document, None).unwrap_or_else(|| Fault::new(ErrorKind::Unavailable, data))
+}
+
 fn kind_of_code(code: &str) -> Option<ErrorKind> {
     Some(match code {
         "insufficient_quota" | "billing_hard_limit_reached" | "billing_not_active" => {
@@ -138,8 +150,6 @@ fn kind_of_message(message: &str, status: Option<u16>) -> Option<ErrorKind> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -4,7 +4,9 @@
 //! Source: the API reference of chat completions, and vLLM, llama.cpp, `OpenRouter`, Groq, Mistral.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
+
+use super::profile::ReasoningField;
 
 /// One event of a stream, or a whole reply of a server that does not stream.
 #[derive(Debug, Deserialize)]
@@ -14,6 +16,16 @@ pub(super) struct Chunk {
     pub(super) usage: Option<Value>,
     /// Groq's place for the usage.
     pub(super) x_groq: Option<Value>,
+    error: Option<Value>,
+    /// `error` from vLLM.
+    object: Option<Value>,
+}
+
+impl Chunk {
+    /// Whether it may be an error in place of a piece of a reply.
+    pub(super) fn may_be_error(&self) -> bool {
+        self.error.is_some() || self.object.as_ref().is_some_and(|object| object == "error")
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -31,10 +43,22 @@ pub(super) struct Delta {
     pub(super) content: Option<Value>,
     pub(super) refusal: Option<String>,
     /// `DeepSeek`'s and llama.cpp's name for the reasoning.
-    pub(super) reasoning_content: Option<Value>,
+    reasoning_content: Option<Value>,
     /// vLLM's, `OpenRouter`'s and Groq's name for it.
-    pub(super) reasoning: Option<Value>,
+    reasoning: Option<Value>,
+    /// What `OpenRouter` wants back.
+    pub(super) reasoning_details: Option<Vec<Value>>,
     pub(super) tool_calls: Option<Vec<ToolCallDelta>>,
+}
+
+impl Delta {
+    /// Takes the reasoning in that field.
+    pub(super) fn reasoning(&mut self, field: ReasoningField) -> Option<Value> {
+        match field {
+            ReasoningField::ReasoningContent => self.reasoning_content.take(),
+            ReasoningField::Reasoning => self.reasoning.take(),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -47,6 +71,7 @@ pub(super) struct ToolCallDelta {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct FunctionDelta {
     pub(super) name: Option<String>,
-    /// A piece of JSON text; an object from some servers.
-    pub(super) arguments: Option<Value>,
+    /// A string with a piece of JSON; an object from some servers. Raw, because its numbers may
+    /// have more digits than a [`Value`] keeps.
+    pub(super) arguments: Option<Box<RawValue>>,
 }

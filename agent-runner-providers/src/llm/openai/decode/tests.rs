@@ -1,7 +1,8 @@
 use agent_runner_core::llm::ToolSpec;
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::frames::Frames, *};
+use crate::llm::names::ToolNames;
 use crate::llm::stream::testing::{cut, decode, transcript};
 
 macro_rules! fixtures {
@@ -29,7 +30,7 @@ const FIXTURES: [(&str, &[u8]); 14] = fixtures![
     "document.json",
 ];
 
-fn decoder() -> Decoder {
+fn decoder_for(profile: &Profile) -> Frames<ChatReader> {
     let mut request = LlmRequest::new("m", Vec::new());
     request.tools = ["files.write", "time.now"]
         .map(|name| ToolSpec {
@@ -38,12 +39,14 @@ fn decoder() -> Decoder {
             input_schema: json!({}),
         })
         .to_vec();
-    Decoder::new(
-        &request,
-        ToolNames::of(&request, super::super::NAMES),
-        "openai",
-        Some("req_1".to_owned()),
-    )
+    let names = ToolNames::of(&request, super::super::NAMES);
+    let origin =
+        Origin { request_id: Some("req_1".to_owned()), ..Origin::of(&request, names, "openai") };
+    Frames::new(ChatReader::new(&request, origin, profile))
+}
+
+fn decoder() -> Frames<ChatReader> {
+    decoder_for(&Profile::compatible())
 }
 
 fn one(bytes: &[u8]) -> (Vec<LlmEvent>, Option<Fault>) {

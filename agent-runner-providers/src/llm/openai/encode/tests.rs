@@ -12,8 +12,12 @@ fn spec(name: &str) -> ToolSpec {
 }
 
 fn encoded(request: &LlmRequest) -> Value {
-    body(request, &ToolNames::of(request, super::super::NAMES), Dialect::of("localhost"), "openai")
-        .unwrap()
+    encoded_for(request, &Profile::compatible())
+}
+
+fn encoded_for(request: &LlmRequest, profile: &Profile) -> Value {
+    let names = ToolNames::of(request, super::super::NAMES);
+    body(request, &names, profile, "openai").unwrap().body
 }
 
 fn reasoning(provider: &str, model: &str, text: &str) -> Part {
@@ -132,24 +136,20 @@ fn extra_adds_and_removes_fields_but_does_not_contradict_the_request() {
     let fault = super::body(
         &request,
         &ToolNames::of(&request, super::super::NAMES),
-        Dialect::of("h"),
+        &Profile::compatible(),
         "openai",
     )
     .unwrap_err();
-    assert_eq!(fault.kind, ErrorKind::InvalidRequest);
+    assert_eq!(fault.kind, agent_runner_core::llm::ErrorKind::InvalidRequest);
 }
 
 #[test]
-fn each_host_gets_its_dialect() {
+fn the_output_limit_and_the_wish_for_usage_are_the_profiles() {
     let mut request = LlmRequest::new("m", Vec::new());
     request.max_output_tokens = Some(5);
-    let at = |host| {
-        body(&request, &ToolNames::of(&request, super::super::NAMES), Dialect::of(host), "openai")
-            .unwrap()
-    };
-    assert_eq!(at("api.openai.com")["max_completion_tokens"], 5);
-    assert_eq!(at("127.0.0.1")["max_tokens"], 5);
-    assert_eq!(at("api.mistral.ai").get("stream_options"), None);
+    assert_eq!(encoded_for(&request, &Profile::openai())["max_completion_tokens"], 5);
+    let mistral = encoded_for(&request, &Profile::mistral());
+    assert_eq!((&mistral["max_tokens"], mistral.get("stream_options")), (&json!(5), None));
 }
 
 proptest! {
