@@ -9,19 +9,16 @@ mod client;
 mod ndjson;
 mod redact;
 mod retry_after;
-#[cfg(any(feature = "anthropic", feature = "openai"))]
-#[cfg(any(feature = "gemini", feature = "openai"))]
+#[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
 mod sse;
 
 pub(crate) use self::base::base_url;
 pub use self::client::Timeouts;
 #[cfg(feature = "ollama")]
 pub(crate) use self::ndjson::LineDecoder;
-#[cfg(any(feature = "anthropic", feature = "openai"))]
-pub(crate) use self::sse::{SseDecoder, SseEvent};
-#[cfg(any(feature = "gemini", feature = "openai"))]
+#[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
 pub(crate) use self::sse::SseDecoder;
-#[cfg(feature = "openai")]
+#[cfg(any(feature = "anthropic", feature = "openai"))]
 pub(crate) use self::sse::SseEvent;
 pub(crate) use self::{
     answer::{Body, Refusal},

@@ -15,13 +15,13 @@ mod store;
 pub use self::catalog::{GenaiPrices, ModelsFile, ModelsFileError};
 #[cfg(feature = "_http")]
 pub use self::http::Timeouts;
-pub use self::llm::layer;
 #[cfg(feature = "anthropic")]
 pub use self::llm::anthropic::{AnthropicProvider, CacheLifetime};
-#[cfg(feature = "gemini")]
-pub use self::llm::gemini::GeminiProvider;
 #[cfg(feature = "openai")]
 pub use self::llm::call_ids::CallIdRule;
+#[cfg(feature = "gemini")]
+pub use self::llm::gemini::GeminiProvider;
+pub use self::llm::layer;
 #[cfg(feature = "ollama")]
 pub use self::llm::ollama::OllamaProvider;
 #[cfg(feature = "openai")]

@@ -6,9 +6,9 @@ pub(crate) mod anthropic;
 pub(crate) mod call_ids;
 #[cfg(feature = "_http")]
 mod fault;
-#[cfg(any(feature = "_http", feature = "scripted"))]
 #[cfg(feature = "gemini")]
 pub(crate) mod gemini;
+#[cfg(any(feature = "_http", feature = "scripted"))]
 mod json;
 pub mod layer;
 #[cfg(feature = "_http")]

@@ -18,7 +18,7 @@ use agent_runner::{agent::ModelName, step::EffectPolicy, tools::http::HttpAllow}
 use secrecy::SecretString;
 
 pub(crate) use self::{
-    endpoint::{Endpoint, Key, Kind, Limits, Waits},
+    endpoint::{Endpoint, Key, Kind, Limits},
     error::ConfigError,
     source::Source,
     value::{LogFormat, duration},

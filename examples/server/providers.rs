@@ -5,16 +5,17 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use agent_runner::{
     engine::EngineBuilder,
     http::Unconfigured,
-    llm::{ErrorKind, LlmProvider, ModelCatalog, ProviderError, ProviderRegistry},
+    llm::{ErrorKind, LlmLayer as _, LlmProvider, ModelCatalog, ProviderError, ProviderRegistry},
     providers::{
-        AnthropicProvider, FallbackProvider, GeminiProvider, GenaiPrices, ModelsFile,
-        OllamaProvider, OpenAiApi, OpenAiProvider, Profile, ScriptedProvider, Timeouts,
+        AnthropicProvider, GeminiProvider, GenaiPrices, ModelsFile, OllamaProvider, OpenAiApi,
+        OpenAiProvider, Profile, ScriptedProvider, Timeouts,
+        layer::{BreakerOptions, FallbackProvider, LimitOptions},
     },
 };
 use anyhow::Context as _;
 use secrecy::SecretString;
 
-use crate::config::{Config, ConfigError, Endpoint, Key, Kind};
+use crate::config::{Config, ConfigError, Endpoint, Key, Kind, Limits};
 
 /// Largest script or file about models that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -304,6 +305,25 @@ impl<'a> Server<'a> {
         }
         timeouts
     }
+}
+
+/// The provider within the limits that its table sets. The breaker is outside, so that a call that
+/// it refuses waits for nothing.
+fn limited(mut provider: Arc<dyn LlmProvider>, endpoint: &Endpoint) -> Arc<dyn LlmProvider> {
+    let limits = endpoint.limits;
+    if limits != Limits::default() {
+        let options = LimitOptions {
+            requests_per_minute: limits.requests_per_minute,
+            tokens_per_minute: limits.tokens_per_minute,
+            concurrent_max: limits.max_concurrency,
+            ..LimitOptions::default()
+        };
+        provider = options.layer(provider);
+    }
+    if endpoint.breaker {
+        provider = BreakerOptions::default().layer(provider);
+    }
+    provider
 }
 
 /// The keys of the settings of a kind: its address and its key.

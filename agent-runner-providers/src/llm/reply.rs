@@ -100,15 +100,13 @@ impl Reply {
     }
 
     /// Ends the parts so far: more text or reasoning begins a new part.
-    #[cfg(feature = "anthropic")]
-    #[cfg(feature = "gemini")]
+    #[cfg(any(feature = "anthropic", feature = "gemini"))]
     pub(crate) const fn seal(&mut self) {
         self.sealed = self.parts.len();
     }
 
     /// A whole part, which no later piece continues.
-    #[cfg(feature = "anthropic")]
-    #[cfg(feature = "gemini")]
+    #[cfg(any(feature = "anthropic", feature = "gemini"))]
     pub(crate) fn part(&mut self, part: Part) {
         self.parts.push(part);
         self.sealed = self.parts.len();
@@ -144,8 +142,6 @@ impl Reply {
     }
 
     /// Says that something was done otherwise than asked.
-    #[cfg(feature = "anthropic")]
-    #[cfg(feature = "gemini")]
     #[cfg(feature = "_http")]
     pub(crate) fn notice(&mut self, notice: impl Into<String>) {
         self.notices.push(notice.into());
@@ -158,8 +154,7 @@ impl Reply {
     }
 
     /// What the service says about why it stopped.
-    #[cfg(feature = "anthropic")]
-    #[cfg(feature = "gemini")]
+    #[cfg(any(feature = "anthropic", feature = "gemini"))]
     pub(crate) fn stop_detail(&mut self, detail: impl Into<String>) {
         self.stop_detail = Some(detail.into());
     }

@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fmt,
+    num::{NonZeroU64, NonZeroUsize},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -116,11 +117,11 @@ pub(crate) struct Endpoint {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Most requests in a minute.
-    pub(crate) requests_per_minute: Option<u32>,
+    pub(crate) requests_per_minute: Option<NonZeroU64>,
     /// Most tokens in a minute.
-    pub(crate) tokens_per_minute: Option<u64>,
+    pub(crate) tokens_per_minute: Option<NonZeroU64>,
     /// Most requests at once.
-    pub(crate) max_concurrency: Option<usize>,
+    pub(crate) max_concurrency: Option<NonZeroUsize>,
 }
 
 /// How long an endpoint is waited for, where it is not as usual.

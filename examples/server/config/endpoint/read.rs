@@ -1,6 +1,12 @@
 //! The tables as endpoints. Values are not quoted: people paste keys into the wrong place.
 
-use std::{collections::BTreeMap, ops::Range, path::Path, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroUsize,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use agent_runner::agent::ModelName;
 use toml::{
@@ -103,7 +109,7 @@ impl Reader<'_> {
         let limits = Limits {
             requests_per_minute: self.read(table, "requests_per_minute", count),
             tokens_per_minute: self.read(table, "tokens_per_minute", count),
-            max_concurrency: self.read(table, "max_concurrency", count),
+            max_concurrency: self.read(table, "max_concurrency", size),
         };
         let timeouts = Waits {
             connect: self.read(table, "connect_timeout", wait),
@@ -263,6 +269,10 @@ fn count<T: TryFrom<u64>>(value: &DeValue<'_>) -> Result<T, String> {
         .filter(|number| (1..=1 << 40).contains(number))
         .and_then(|number| T::try_from(number).ok())
         .ok_or_else(|| "not a whole number above 0, or too large".to_owned())
+}
+
+fn size(value: &DeValue<'_>) -> Result<NonZeroUsize, String> {
+    count::<usize>(value).map(|number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN))
 }
 
 fn wait(value: &DeValue<'_>) -> Result<Duration, String> {

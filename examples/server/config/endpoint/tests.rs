@@ -69,9 +69,9 @@ fn a_table_is_an_endpoint() {
     assert_eq!((groq.profile.as_deref(), groq.responses), (Some("groq"), true));
     assert_eq!(groq.prices_as.as_deref(), Some("groq"));
     let limits = Limits {
-        requests_per_minute: Some(30),
-        tokens_per_minute: Some(6_000),
-        max_concurrency: Some(4),
+        requests_per_minute: NonZeroU64::new(30),
+        tokens_per_minute: NonZeroU64::new(6_000),
+        max_concurrency: NonZeroUsize::new(4),
     };
     assert_eq!(groq.limits, limits);
     assert_eq!(groq.timeouts.first_byte, Some(Duration::from_secs(60)));
