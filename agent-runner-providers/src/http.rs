@@ -9,6 +9,7 @@ mod client;
 mod ndjson;
 mod redact;
 mod retry_after;
+mod scrub;
 #[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
 mod sse;
 

@@ -38,7 +38,7 @@ const SECRETS: [&str; 8] =
     ["api_key", "apikey", "key", "token", "secret", "password", "auth", "authorization"];
 
 /// Which keys a kind has beside `name` and `kind`.
-fn keys(kind: Kind) -> Vec<&'static str> {
+pub(super) fn keys(kind: Kind) -> Vec<&'static str> {
     match kind {
         Kind::OpenAi => [&SERVER[..], &["profile", "api"]].concat(),
         Kind::Anthropic | Kind::Gemini => SERVER.to_vec(),

@@ -86,6 +86,29 @@ fn a_table_is_an_endpoint() {
 }
 
 #[test]
+fn the_documentation_lists_every_key_and_its_example_can_be_read() {
+    let page = include_str!("../../../../docs/CONFIGURATION.md");
+    let (_, section) = page.split_once("## Further endpoints").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    for key in Kind::ALL.into_iter().flat_map(read::keys) {
+        let key = format!("`{key}`");
+        assert!(rows.iter().any(|row| row.contains(&key)), "no row for {key}");
+    }
+    for kind in Kind::ALL {
+        assert!(rows[1].contains(&format!("`{}`", kind.as_str())), "{}", rows[1]);
+    }
+    let example = section.split("```").nth(1).unwrap().strip_prefix("toml\n").unwrap();
+    let names: Vec<String> =
+        load(example, &[]).unwrap().into_iter().map(|endpoint| endpoint.name).collect();
+    assert_eq!(names, ["groq", "box", "smart"]);
+    let (_, models) = page.split_once("## What models cost and can do").unwrap();
+    let example = models.split("```").nth(1).unwrap().strip_prefix("toml\n").unwrap();
+    let file = agent_runner::providers::ModelsFile::parse(example, "models.toml").unwrap();
+    assert_eq!(file.len(), 2);
+}
+
+#[test]
 fn a_key_in_the_file_is_refused_and_never_quoted() {
     for key in ["api_key", "key", "token", "API_KEY", "authorization"] {
         let error = problem(&format!("name = \"a\"\nkind = \"openai\"\n{key} = \"sk-secret\""));
@@ -112,7 +135,7 @@ fn what_is_wrong_with_a_table_is_said_with_its_line() {
         ),
         (table("context_max = 1"), "`context_max` is not for kind = \"openai\", but for ollama"),
         (table("max_concurrency = 0"), "`max_concurrency`: not a whole number above 0"),
-        (table("requests_per_minute = 99999999999"), "or too large"),
+        (table("requests_per_minute = 99999999999999"), "or too large"),
         (table("breaker = \"on\""), "`breaker`: not true or false"),
         (table("api = \"v2\""), "`api`: not chat or responses"),
         (table("idle_timeout = 3"), "`idle_timeout`: not a string"),
