@@ -9,7 +9,7 @@ pub struct Unconfigured {
 }
 
 impl Unconfigured {
-    /// A provider of that name; `hint` says what to set, such as "set ANTHROPIC_API_KEY".
+    /// A provider of that name; `hint` says what to set, such as "set `ANTHROPIC_API_KEY`".
     #[must_use]
     pub fn new(name: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { name: name.into(), hint: hint.into() }

@@ -340,7 +340,7 @@ const fn setting_keys(kind: Kind) -> (&'static str, &'static str) {
 fn how_to_have(kind: Kind) -> String {
     let name = kind.as_str().to_uppercase();
     match kind {
-        Kind::OpenAi => format!("set {name}_API_KEY, or {name}_BASE_URL for a compatible server"),
+        Kind::OpenAi => format!("set {name}_BASE_URL or {name}_API_KEY"),
         Kind::Anthropic | Kind::Gemini | Kind::Ollama | Kind::Scripted | Kind::Fallback => {
             format!("set {name}_API_KEY")
         }

@@ -135,7 +135,7 @@ async fn exercise(client: &reqwest::Client, site: &Site, name: &str) -> Vec<(Str
         frame.event == "stream.end"
     })
     .await;
-    assert!(finds(&frames, "run.created") > 0, "the stream of {name} shows the run");
+    assert!(finds(&frames, "run.queued") > 0, "the stream of {name} shows the run");
     seen.push((format!("the stream of {name}"), frames));
     seen
 }

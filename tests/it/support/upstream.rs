@@ -20,6 +20,14 @@ use serde_json::{Value, json};
 
 use super::Background;
 
+/// What the service says is wrong.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Key,
+    Model,
+    Service,
+}
+
 /// What the service speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
@@ -207,16 +215,21 @@ impl Wire {
     }
 
     /// The service's own way to say that something went wrong.
-    pub(crate) fn error(self, message: &str) -> Value {
+    fn error(self, fault: Fault, message: &str) -> Value {
+        let [openai, anthropic, gemini] = match fault {
+            Fault::Key => ["invalid_api_key", "authentication_error", "UNAUTHENTICATED"],
+            Fault::Model => ["model_not_found", "not_found_error", "NOT_FOUND"],
+            Fault::Service => ["server_error", "api_error", "INTERNAL"],
+        };
         match self {
             Self::OpenAi => json!({"error": {
-                "message": message, "type": "server_error", "param": message, "code": message,
+                "message": message, "type": openai, "param": message, "code": openai,
             }}),
-            Self::Anthropic => json!({"type": "error", "request_id": message, "error": {
-                "type": "api_error", "message": message, "details": {"error_code": message},
+            Self::Anthropic => json!({"type": "error", "error": {
+                "type": anthropic, "message": message, "details": {"error_code": message},
             }}),
             Self::Gemini => json!({"error": {
-                "code": 500, "message": message, "status": "INTERNAL",
+                "code": 500, "message": message, "status": gemini,
                 "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": message}],
             }}),
             Self::Ollama => json!({"error": message}),
@@ -313,19 +326,27 @@ fn wrong(way: &str, wire: Wire, key: &str) -> Response {
     let said = format!("the key {key} is not what it should be");
     let stream = |text: String| body(StatusCode::OK, wire.content_type(), text);
     match way {
-        "refuses" => {
-            body(StatusCode::UNAUTHORIZED, "application/json", wire.error(&said).to_string())
-        }
-        "unknown" => {
-            body(StatusCode::NOT_FOUND, "application/json", wire.error("no such model").to_string())
-        }
+        "refuses" => body(
+            StatusCode::UNAUTHORIZED,
+            "application/json",
+            wire.error(Fault::Key, &said).to_string(),
+        ),
+        "unknown" => body(
+            StatusCode::NOT_FOUND,
+            "application/json",
+            wire.error(Fault::Model, "model 'm' not found").to_string(),
+        ),
         "proxy" => {
             let page =
                 format!("<html><body><h1>502 Bad Gateway</h1>\r\n<p>{key}</p></body></html>");
             body(StatusCode::BAD_GATEWAY, "text/html", page)
         }
-        "document" => body(StatusCode::OK, "application/json", wire.error(&said).to_string()),
-        "breaks" => stream(wire.begins(key, "I begin ") + &wire.frame("error", &wire.error(&said))),
+        "document" => {
+            body(StatusCode::OK, "application/json", wire.error(Fault::Service, &said).to_string())
+        }
+        "breaks" => stream(
+            wire.begins(key, "I begin ") + &wire.frame("error", &wire.error(Fault::Service, &said)),
+        ),
         "cut" => stream(wire.begins(key, key)),
         "arguments" => stream(wire.calls_badly()),
         "line" => {
@@ -333,7 +354,7 @@ fn wrong(way: &str, wire: Wire, key: &str) -> Response {
             stream(wire.begins("m", &text) + &wire.ends())
         }
         "endless-line" => endless(Bytes::from(format!("data: \"{}", "x".repeat(64 * 1024)))),
-        "endless" => endless(Bytes::from(wire.begins("m", &"word ".repeat(2_000)))),
+        "endless" => endless(Bytes::from(wire.begins("m", &"word ".repeat(100_000)))),
         "page" => {
             body(StatusCode::OK, "text/html", "<html><body>Please log in</body></html>".into())
         }
