@@ -23,7 +23,7 @@ pub use self::llm::call_ids::CallIdRule;
 pub use self::llm::gemini::GeminiProvider;
 pub use self::llm::layer;
 #[cfg(feature = "ollama")]
-pub use self::llm::ollama::OllamaProvider;
+pub use self::llm::ollama::{OllamaProvider, PullProgress};
 #[cfg(feature = "openai")]
 pub use self::llm::openai::{
     Echo, Effort, EffortWords, InstructionRole, OpenAiApi, OpenAiProvider, OutputLimit, Profile,

@@ -25,6 +25,8 @@ mod reply;
 pub(crate) mod scripted;
 #[cfg(feature = "_http")]
 mod stream;
+#[cfg(any(feature = "ollama", feature = "openai"))]
+mod vectors;
 
 #[cfg(feature = "_http")]
 pub(crate) use self::fault::Fault;

@@ -2,14 +2,16 @@
 
 use std::{borrow::Cow, error::Error as StdError, time::Duration};
 
-use agent_runner_core::llm::{ErrorKind, ProviderError, Recovery, SendState};
+use agent_runner_core::llm::{ErrorKind, ProviderError, RateLimits, Recovery, SendState};
 use bytes::Bytes;
 use reqwest::{Response, header::HeaderMap};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{redact::excerpt, retry_after::retry_after, scrub::Scrubber};
+use super::{
+    rate_limits::rate_limits, redact::excerpt, retry_after::retry_after, scrub::Scrubber,
+};
 use crate::llm::Fault;
 
 /// Bytes of a refusal's body that are read; its error document stands at the beginning.
@@ -155,6 +157,11 @@ impl Body {
             .filter(|id| !id.is_empty())
     }
 
+    /// What the service still allows.
+    pub(crate) fn limits(&self) -> Option<RateLimits> {
+        rate_limits(self.headers(), jiff::Timestamp::now())
+    }
+
     /// Reads a document of at most `limit` bytes to its end.
     pub(crate) async fn document(&mut self, limit: usize) -> Result<String, ProviderError> {
         let mut bytes = Vec::new();
@@ -233,6 +240,14 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
+    /// The title of the web page that came in place of an answer, if it is one: something between
+    /// here and the service speaks.
+    pub(crate) fn page_title(&self) -> Option<&str> {
+        let page = self.text.trim_start().starts_with('<').then_some(self.text.as_str())?;
+        let title = page.split_once("<title>").map_or("untitled", |(_, rest)| rest);
+        Some(title.split_once("</title>").map_or(title, |(title, _)| title).trim())
+    }
+
     /// Makes an error of it, with what the headers say about trying again.
     pub(crate) fn into_error(self, fault: Fault) -> ProviderError {
         let mut error = self.body.fault(fault).with_http_status(self.status);

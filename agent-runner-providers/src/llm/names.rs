@@ -24,22 +24,20 @@ pub(crate) struct ToolNames {
 }
 
 impl ToolNames {
-    /// The names that a request offers and mentions. Those that need no rewriting come first, so
-    /// that `a_b` keeps its name beside `a.b`.
+    /// The names that a request offers and mentions. The offered ones that need no rewriting come
+    /// first, so that `a_b` keeps its name beside `a.b`; the mentioned ones come last, so that a
+    /// longer conversation begins with the same bytes.
     pub(crate) fn of(request: &LlmRequest, rules: NameRules) -> Self {
-        let offered = request.tools.iter().map(|tool| tool.name.as_str());
+        let offered = || request.tools.iter().map(|tool| tool.name.as_str());
         let mentioned = request.messages.iter().flat_map(|message| &message.parts).filter_map(
             |part| match part {
                 Part::ToolCall(call) => Some(call.name.as_str()),
                 _ => None,
             },
         );
-        let names: Vec<&str> = offered.chain(mentioned).collect();
         let mut map = Self { rules, wire_of: BTreeMap::new(), name_of: BTreeMap::new() };
-        for name in names.iter().filter(|name| rules.rewritten(name) == **name) {
-            map.add(name);
-        }
-        for name in names {
+        let plain = offered().filter(|name| rules.rewritten(name) == *name);
+        for name in plain.chain(offered()).chain(mentioned) {
             map.add(name);
         }
         map

@@ -1,8 +1,10 @@
 //! Ollama's native API: a stream of JSON lines from `/api/chat`.
 
 mod decode;
+mod embed;
 mod encode;
 mod error;
+mod pull;
 mod wire;
 
 use std::{
@@ -23,11 +25,12 @@ use serde_json::json;
 use tokio::time::Instant;
 use url::Url;
 
+pub use self::pull::PullProgress;
 use self::{
     decode::Decoder,
     wire::{Show, Tags},
 };
-use super::{Fault, json, stream};
+use super::{Fault, json, outgoing::rest_of, stream};
 use crate::http::{HttpClient, Timeouts, base_url};
 
 /// The port of a server that nobody moved.
@@ -90,7 +93,8 @@ impl OllamaProvider {
         Ok(self)
     }
 
-    /// With the longest context to ask for, in tokens; 16,384 by default. Memory grows with it.
+    /// With the longest context to ask for, in tokens; 16,384 by default, and 0 for as much as the
+    /// model has. Memory grows with it.
     #[must_use]
     pub const fn with_context_max(mut self, tokens: u64) -> Self {
         self.context_max = tokens;
@@ -142,6 +146,11 @@ impl OllamaProvider {
         let length = show.model_info.iter().flatten().find_map(|(field, value)| {
             field.ends_with(".context_length").then(|| value.as_u64()).flatten()
         });
+        // A model without a length, and an operator without a bound, say zero.
+        let context_max = Some(self.context_max).filter(|most| *most > 0);
+        let window = length
+            .filter(|length| *length > 0)
+            .map(|length| context_max.map_or(length, |most| length.min(most)));
         let can = |what: &str| {
             show.capabilities.as_ref().map(|list| list.iter().any(|item| item == what))
         };
@@ -149,7 +158,7 @@ impl OllamaProvider {
             tools: can("tools"),
             vision: can("vision"),
             reasoning: can("thinking"),
-            context_window: length.map(|length| length.min(self.context_max)),
+            context_window: window,
             ..default_capabilities()
         }
     }
@@ -168,12 +177,6 @@ fn default_capabilities() -> Capabilities {
         schema_with_tools: Some(false),
         ..Capabilities::default()
     }
-}
-
-/// The circumstances of a call that is made of several requests, for the next of them.
-fn rest(cx: &CallCx, started: Instant) -> CallCx {
-    let left = cx.timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
-    CallCx { timeout: left, ..cx.clone() }
 }
 
 /// The server's address from a form of `OLLAMA_HOST`.
@@ -230,7 +233,7 @@ impl LlmProvider for OllamaProvider {
         })?;
         let names = tags.models.into_iter().flatten().map(|tag| tag.name).take(KNOWN_MAX);
         Ok(futures::stream::iter(names)
-            .map(|model| async move { self.info(model, &rest(cx, started)).await })
+            .map(|model| async move { self.info(model, &rest_of(cx, started)).await })
             .buffered(ASKED_AT_ONCE)
             .collect()
             .await)
@@ -242,20 +245,24 @@ impl LlmProvider for OllamaProvider {
         cx: &CallCx,
     ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
         let started = Instant::now();
-        let num_ctx = match encode::asked_context(request) {
-            Some(_) => None,
-            None => self.ask(&request.model, cx).await?.and_then(|known| known.context_window),
+        let own_context = encode::asked_context(request);
+        let known = if own_context.is_none() || request.reasoning.is_some() {
+            self.ask(&request.model, cx).await?.unwrap_or_default()
+        } else {
+            Capabilities::default()
         };
-        let body =
-            encode::body(request, num_ctx, self.id()).map_err(|fault| self.http.unsent(fault))?;
-        let cx = rest(cx, started);
-        let answer = self.http.send(Method::POST, "api/chat", Some(&body), &cx).await?;
+        let encoded =
+            encode::body(request, known, self.id()).map_err(|fault| self.http.unsent(fault))?;
+        let cx = rest_of(cx, started);
+        let answer = self.http.send(Method::POST, "api/chat", Some(&encoded.body), &cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
             let fault = error::refused(&refusal, Some(&request.model));
             return Err(refusal.into_error(fault));
         }
-        let decoder = Decoder::new(request, self.id(), answer.request_id());
+        let decoder = Decoder::new(request, self.id(), answer.request_id())
+            .with_notices(encoded.notices)
+            .with_context(encoded.context);
         Ok(stream::events(answer, decoder))
     }
 }

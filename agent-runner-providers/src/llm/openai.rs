@@ -4,10 +4,12 @@
 mod calls;
 mod decode;
 mod details;
+mod embed;
 mod encode;
 mod error;
 mod frames;
 mod profile;
+mod responses;
 mod wire;
 
 use std::borrow::Cow;
@@ -26,7 +28,9 @@ pub use self::profile::{
 };
 use self::{
     decode::ChatReader,
+    encode::Encoded,
     frames::{Frames, Origin},
+    responses::ResponseReader,
 };
 use super::{
     Fault, json,
@@ -148,6 +152,8 @@ impl OpenAiProvider {
     }
 }
 
+type Encode = fn(&LlmRequest, &ToolNames, &Profile, &str) -> Result<Encoded, Fault>;
+
 #[async_trait]
 impl LlmProvider for OpenAiProvider {
     fn id(&self) -> &str {
@@ -179,10 +185,13 @@ impl LlmProvider for OpenAiProvider {
         cx: &CallCx,
     ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
         let names = ToolNames::of(request, NAMES);
-        let encoded = encode::body(request, &names, &self.profile, self.id())
+        let (path, encode): (_, Encode) = match self.api {
+            OpenAiApi::ChatCompletions => ("chat/completions", encode::body),
+            OpenAiApi::Responses => ("responses", responses::body),
+        };
+        let encoded = encode(request, &names, &self.profile, self.id())
             .map_err(|fault| self.http.unsent(fault))?;
-        let answer =
-            self.http.send(Method::POST, "chat/completions", Some(&encoded.body), cx).await?;
+        let answer = self.http.send(Method::POST, path, Some(&encoded.body), cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
             let fault = error::refused(&refusal, Some(&request.model));
@@ -193,7 +202,15 @@ impl LlmProvider for OpenAiProvider {
             notices: encoded.notices,
             ..Origin::of(request, names, self.id())
         };
-        let reader = ChatReader::new(request, origin, &self.profile);
-        Ok(stream::events(answer, Frames::new(reader)))
+        Ok(match self.api {
+            OpenAiApi::ChatCompletions => {
+                let reader = ChatReader::new(request, origin, &self.profile);
+                stream::events(answer, Frames::new(reader))
+            }
+            OpenAiApi::Responses => {
+                let reader = ResponseReader::new(request, origin);
+                stream::events(answer, Frames::new(reader))
+            }
+        })
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use agent_runner_core::llm::ErrorKind;
+use agent_runner_core::llm::{CallCx, ErrorKind};
 use serde_json::{Map, Number, Value};
+use tokio::time::Instant;
 
 use super::Fault;
 
@@ -22,6 +23,12 @@ pub(crate) fn replayed_arguments(arguments: &Value) -> Value {
             Value::Object(Map::from_iter([("invalid_arguments".to_owned(), invalid.clone())]))
         }
     }
+}
+
+/// The circumstances of a call that is made of several requests, for the next of them.
+pub(crate) fn rest_of(cx: &CallCx, started: Instant) -> CallCx {
+    let left = cx.timeout.map(|timeout| timeout.saturating_sub(started.elapsed()));
+    CallCx { timeout: left, ..cx.clone() }
 }
 
 /// Adds fields to a body as they are; `null` takes a field away that a server does not know. A

@@ -99,8 +99,20 @@ impl Reply {
         }
     }
 
+    /// What to send back with the text that was said last.
+    #[cfg(feature = "openai")]
+    pub(crate) fn set_text_state(&mut self, state: ProviderState) {
+        let open = self.parts.iter_mut().skip(self.sealed).rev().find_map(|part| match part {
+            Part::Text { provider_state, .. } => Some(provider_state),
+            _ => None,
+        });
+        if let Some(known) = open {
+            *known = Some(state);
+        }
+    }
+
     /// Ends the parts so far: more text or reasoning begins a new part.
-    #[cfg(any(feature = "anthropic", feature = "gemini"))]
+    #[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
     pub(crate) const fn seal(&mut self) {
         self.sealed = self.parts.len();
     }

@@ -35,12 +35,13 @@ struct Reading<D> {
     failed: Option<ProviderError>,
 }
 
-/// The events of a reply.
+/// The events of a reply, what the service still allows first.
 pub(crate) fn events<D: ReplyDecoder>(
     body: Body,
     decoder: D,
 ) -> BoxStream<'static, Result<LlmEvent, ProviderError>> {
-    let reading = Reading { body, decoder, ready: VecDeque::new(), failed: None };
+    let ready = body.limits().map(LlmEvent::Limits).into_iter().collect();
+    let reading = Reading { body, decoder, ready, failed: None };
     Box::pin(futures::stream::unfold(Some(reading), |reading| async move {
         let mut reading = reading?;
         loop {

@@ -12,9 +12,13 @@
 #[cfg(any(feature = "ollama", feature = "openai"))]
 mod service;
 
+#[cfg(any(feature = "ollama", feature = "openai"))]
+mod embeddings;
 #[cfg(feature = "ollama")]
 mod ollama;
 #[cfg(feature = "openai")]
 mod openai;
+#[cfg(feature = "openai")]
+mod openai_responses;
 #[cfg(feature = "scripted")]
 mod scripted;

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use agent_runner_core::{
     llm::{
-        CallCx, ErrorKind, LlmProvider, LlmProviderExt as _, LlmRequest, SendState, StopReason,
-        ToolSpec,
+        CallCx, ErrorKind, LlmProvider, LlmProviderExt as _, LlmRequest, ReasoningEffort,
+        SendState, StopReason, ToolSpec,
     },
     message::{Message, Role},
     testing::llm_contract::{BAD_ARGUMENTS, LlmHarness, Scene},
 };
-use agent_runner_providers::{OllamaProvider, Timeouts};
+use agent_runner_providers::{OllamaProvider, PullProgress, Timeouts};
 use futures::StreamExt as _;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -289,4 +289,128 @@ async fn a_server_that_is_not_there_is_named() {
     let error = provider.models(&cx()).await.unwrap_err();
     assert_eq!((error.kind(), error.sent()), (ErrorKind::Network, SendState::NotSent));
     assert!(error.context().contains(&url), "{error}");
+}
+
+#[tokio::test]
+async fn a_web_page_or_nothing_in_place_of_an_answer_is_told_by_its_status() {
+    let table = [
+        (
+            502,
+            "<html><head><title>Bad Gateway</title></head>nginx</html>",
+            ErrorKind::Unavailable,
+            "web page: Bad Gateway",
+        ),
+        (503, "", ErrorKind::Overloaded, "without a reason"),
+        (413, "<!DOCTYPE html>", ErrorKind::PayloadTooLarge, "web page: untitled"),
+        (307, "", ErrorKind::InvalidRequest, "redirects elsewhere"),
+    ];
+    for (status, body, kind, says) in table {
+        let answer = Answer::new(status, &[("location", "http://127.0.0.1:9/evil")], body);
+        let service = server(&["completion"], 4096, answer).await;
+        let (_, error) = hear(&provider(&service), &request(), &cx()).await;
+        let error = error.unwrap();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.context().contains(says) && !error.context().contains("<h"), "{error}");
+        assert_eq!(service.requests().len(), 2, "a redirect was followed or a request repeated");
+    }
+}
+
+#[tokio::test]
+async fn a_context_length_of_zero_or_none_asks_for_no_context() {
+    let service = server(&["completion"], 0, Answer::ok(&end())).await;
+    let provider = provider(&service);
+    provider.complete(&request(), &cx()).await.unwrap();
+    assert_eq!(service.requests()[1].body.get("options"), None);
+    assert_eq!(provider.capabilities("qwen3:4b").context_window, None);
+    let service = server(&["completion"], 131_072, Answer::ok(&end())).await;
+    let unbounded = self::provider(&service).with_context_max(0);
+    unbounded.complete(&request(), &cx()).await.unwrap();
+    assert_eq!(service.requests()[1].body["options"]["num_ctx"], 131_072);
+}
+
+#[tokio::test]
+async fn an_effort_is_sent_to_a_model_that_can_think_and_noticed_with_another() {
+    for (capabilities, think, notices) in [
+        (&["completion", "thinking"] as &[&str], Some(json!("high")), 0),
+        (&["completion"], None, 1),
+    ] {
+        let service = server(capabilities, 4096, Answer::ok(&end())).await;
+        let mut request = request();
+        request.reasoning = Some(ReasoningEffort::High);
+        request.extra.insert("options".to_owned(), json!({"num_ctx": 2048}));
+        let reply = provider(&service).complete(&request, &cx()).await.unwrap();
+        assert_eq!(service.requests()[1].body.get("think").cloned(), think);
+        assert_eq!(reply.notices.len(), notices, "{:?}", reply.notices);
+    }
+}
+
+fn progress(lines: &[Value]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+async fn pull(service: &Service) -> (Vec<PullProgress>, Option<ErrorKind>) {
+    let mut stream = match provider(service).pull("qwen3:4b", &cx()).await {
+        Ok(stream) => stream,
+        Err(error) => return (Vec::new(), Some(error.kind())),
+    };
+    let mut told = Vec::new();
+    while let Some(item) = stream.next().await {
+        match item {
+            Ok(progress) => told.push(progress),
+            Err(error) => return (told, Some(error.kind())),
+        }
+    }
+    (told, None)
+}
+
+#[tokio::test]
+async fn a_pull_tells_how_far_it_is_and_ends_with_success() {
+    let body = progress(&[
+        json!({"status": "pulling manifest"}),
+        json!({"status": "pulling ab12", "digest": "sha256:ab12", "total": 200}),
+        json!({"status": "pulling ab12", "digest": "sha256:ab12", "total": 200, "completed": 150}),
+        json!({"status": "success"}),
+        json!({"status": "never read"}),
+    ]);
+    let service = Service::always(Answer::ok(&body)).await;
+    let (told, error) = pull(&service).await;
+    assert_eq!(error, None);
+    let counts: Vec<_> =
+        told.iter().map(|it| (it.status.as_str(), it.total, it.completed)).collect();
+    assert_eq!(
+        counts,
+        [
+            ("pulling manifest", None, None),
+            ("pulling ab12", Some(200), None),
+            ("pulling ab12", Some(200), Some(150)),
+            ("success", None, None),
+        ]
+    );
+    assert_eq!(told[2].digest.as_deref(), Some("sha256:ab12"));
+    let sent = &service.requests()[0];
+    assert_eq!(sent.line, "POST /api/pull");
+    assert_eq!(sent.body, json!({"model": "qwen3:4b", "stream": true}));
+}
+
+#[tokio::test]
+async fn a_pull_that_fails_or_stops_is_an_error_after_what_was_told() {
+    let half = progress(&[json!({"status": "pulling manifest"})]);
+    let table = [
+        (
+            200,
+            format!("{half}{{\"error\":\"pull model manifest: file does not exist\"}}\n"),
+            1,
+            ErrorKind::Unavailable,
+        ),
+        (200, half.clone(), 1, ErrorKind::StreamTruncated),
+        (200, String::new(), 0, ErrorKind::StreamTruncated),
+        (200, format!("{half}nonsense\n"), 1, ErrorKind::MalformedResponse),
+        (200, format!("{half}{}", "x".repeat(70_000)), 1, ErrorKind::MalformedResponse),
+        (500, r#"{"error":"disk full"}"#.to_owned(), 0, ErrorKind::Unavailable),
+    ];
+    for (status, body, count, kind) in table {
+        let service = Service::always(Answer::new(status, &[], &body)).await;
+        let (told, error) = pull(&service).await;
+        assert_eq!((told.len(), error), (count, Some(kind)), "{status} {told:?}");
+    }
 }

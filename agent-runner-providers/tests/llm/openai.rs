@@ -5,12 +5,12 @@ use std::{error::Error as _, sync::Arc, time::Duration};
 use agent_runner_core::{
     llm::{
         CallCx, Capabilities, ErrorKind, LlmEvent, LlmProvider, LlmProviderExt as _, LlmRequest,
-        Recovery, SendState, StopReason,
+        ReasoningEffort, Recovery, SendState, StopReason,
     },
     message::{Message, Role},
     testing::llm_contract::{BAD_ARGUMENTS, LlmHarness, Scene},
 };
-use agent_runner_providers::{OpenAiProvider, Timeouts};
+use agent_runner_providers::{OpenAiProvider, Profile, Timeouts};
 use futures::StreamExt as _;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -337,4 +337,49 @@ fn a_wrong_address_or_key_is_refused_without_being_quoted() {
         assert!(!told.contains("sk-1"), "{told}");
         assert_eq!(error.sent(), SendState::NotSent, "{told}");
     }
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_says_what_to_set() {
+    for status in [301, 302, 303, 307, 308] {
+        let elsewhere = Service::always(Answer::ok(&end("stop"))).await;
+        let location = format!("{}/v1/chat/completions", elsewhere.url());
+        let service = Service::always(Answer::new(status, &[("location", &location)], "")).await;
+        let (_, error) = hear(&provider(&service), &request(), &cx()).await;
+        let error = error.unwrap();
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+        assert!(error.context().contains("set the base URL"), "{error}");
+        assert!(elsewhere.requests().is_empty(), "the request went elsewhere");
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_or_nothing_in_place_of_an_answer_is_told_by_its_status() {
+    let table = [
+        (502, "<html><head><title>Bad Gateway</title></head>nginx</html>", "web page: Bad Gateway"),
+        (503, "", "without a reason"),
+        (500, "<html>", "web page: untitled"),
+    ];
+    for (status, body, says) in table {
+        let service = Service::always(Answer::new(status, &[], body)).await;
+        let (_, error) = hear(&provider(&service), &request(), &cx()).await;
+        let error = error.unwrap();
+        assert_eq!(error.recovery(), Recovery::Retry, "{error}");
+        assert!(error.context().contains(says), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_profile_decides_what_is_sent_and_what_the_models_can() {
+    let service = Service::always(Answer::ok(&end("stop"))).await;
+    let provider = provider(&service).with_profile(Profile::mistral());
+    let mut request = request();
+    request.max_output_tokens = Some(9);
+    request.reasoning = Some(ReasoningEffort::High);
+    let reply = provider.complete(&request, &cx()).await.unwrap();
+    let sent = &service.requests()[0].body;
+    assert_eq!((&sent["max_tokens"], sent.get("stream_options")), (&json!(9), None));
+    assert_eq!(provider.capabilities("m"), Profile::mistral().capabilities);
+    assert!(reply.notices[0].contains("mistral"), "{:?}", reply.notices);
+    assert_eq!(provider.profile().name, "mistral");
 }

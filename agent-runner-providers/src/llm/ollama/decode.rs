@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 
-use agent_runner_core::llm::{LlmEvent, LlmRequest, StopReason, Usage};
-use serde_json::{Map, Value, json};
+use agent_runner_core::{
+    llm::{LlmEvent, LlmRequest, StopReason, Usage},
+    message::Part,
+};
+use serde_json::{Value, json};
 
 use super::{
     error,
@@ -13,11 +16,16 @@ use crate::{
     http::{EVENT_BYTES_MAX, LineDecoder},
     llm::{
         Fault,
-        json::parse,
-        reply::{Reply, arguments},
+        json::{parse, raw_text},
+        reply::Reply,
         stream::{REPLY_BYTES_MAX, ReplyDecoder, too_large},
     },
 };
+
+/// Bytes of text that a token has on average; of code and of other scripts it has fewer.
+const BYTES_PER_TOKEN: u64 = 4;
+/// The context length of a server that was not told one.
+const CONTEXT_DEFAULT: u64 = 4096;
 
 /// Decodes one reply.
 #[derive(Debug)]
@@ -27,6 +35,9 @@ pub(super) struct Decoder {
     model: String,
     request_id: Option<String>,
     reply: Reply,
+    notices: Vec<String>,
+    context: Option<u64>,
+    prompt_bytes: u64,
     call_bytes: usize,
     started: bool,
     done: bool,
@@ -41,10 +52,25 @@ impl Decoder {
             model: request.model.clone(),
             request_id,
             reply: Reply::new(request),
+            notices: Vec::new(),
+            context: None,
+            prompt_bytes: prompt_bytes(request),
             call_bytes: 0,
             started: false,
             done: false,
         }
+    }
+
+    /// With what the request could not say.
+    pub(super) fn with_notices(mut self, notices: Vec<String>) -> Self {
+        self.notices = notices;
+        self
+    }
+
+    /// With the context length that the request asked for.
+    pub(super) const fn with_context(mut self, context: Option<u64>) -> Self {
+        self.context = context;
+        self
     }
 
     fn lines(&mut self, lines: &[String], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
@@ -58,15 +84,7 @@ impl Decoder {
         if self.done {
             return Ok(());
         }
-        let document: Value = parse(text).map_err(|_| {
-            Fault::malformed("the address answers, but not as Ollama; check OLLAMA_HOST", text)
-        })?;
-        if let Some(fault) = error::reported(&document) {
-            return Err(fault);
-        }
-        let line: Line = serde_json::from_value(document).map_err(|error| {
-            Fault::malformed("the server sent a strange line", &error.to_string())
-        })?;
+        let line = line_of(text)?;
         if !self.started {
             self.started = true;
             let model = line.model.filter(|model| !model.is_empty());
@@ -94,7 +112,13 @@ impl Decoder {
                 ..Usage::default()
             };
             self.done = true;
-            let reply = std::mem::take(&mut self.reply);
+            let mut reply = std::mem::take(&mut self.reply);
+            for notice in self.notices.drain(..) {
+                reply.notice(notice);
+            }
+            if let Some(notice) = self.truncated(line.prompt_eval_count) {
+                reply.notice(notice);
+            }
             let stop = stop(line.done_reason.as_deref());
             out.push_back(reply.finish(stop, usage, self.request_id.take()).into());
         }
@@ -104,19 +128,53 @@ impl Decoder {
     /// A call, which comes whole.
     fn call(&mut self, call: Call) -> LlmEvent {
         let name = call.function.name;
-        let arguments = match call.function.arguments {
-            None | Some(Value::Null) => Value::Object(Map::new()),
-            Some(Value::String(text)) => arguments(&text),
-            Some(value) => value,
-        };
-        let json = match &arguments {
-            Value::String(invalid) => invalid.clone(),
-            valid => valid.to_string(),
-        };
+        let json = call.function.arguments.as_deref().map(raw_text).unwrap_or_default();
         self.call_bytes += json.len();
-        self.reply.call(&call.id.unwrap_or_default(), name.clone(), arguments);
+        self.reply.call_text(&call.id.unwrap_or_default(), name.clone(), &json);
         LlmEvent::ToolCallDelta { name, json }
     }
+
+    /// What to say when the server read far less than was sent: old ones drop the beginning of a
+    /// conversation that does not fit, and tell nobody.
+    fn truncated(&self, read: Option<u64>) -> Option<String> {
+        let read = read.filter(|read| *read > 0)?;
+        let sent = self.prompt_bytes / BYTES_PER_TOKEN;
+        let fits = sent <= self.context.unwrap_or(CONTEXT_DEFAULT);
+        (!fits && read.saturating_mul(2) < sent).then(|| {
+            format!(
+                "the server read {read} tokens of a prompt of about {sent}: it may have dropped the beginning of the conversation"
+            )
+        })
+    }
+}
+
+/// A line, unless it reports an error. Read twice only where that matters.
+fn line_of(text: &str) -> Result<Line, Fault> {
+    if let Ok(line) = parse::<Line>(text)
+        && line.error.is_none()
+    {
+        return Ok(line);
+    }
+    let document: Value = parse(text).map_err(|_| {
+        Fault::malformed("the address answers, but not as Ollama; check OLLAMA_HOST", text)
+    })?;
+    if let Some(fault) = error::reported(&document) {
+        return Err(fault);
+    }
+    serde_json::from_value(document)
+        .map_err(|error| Fault::malformed("the server sent a strange line", &error.to_string()))
+}
+
+/// The bytes of everything that a request makes the model read.
+fn prompt_bytes(request: &LlmRequest) -> u64 {
+    let part = |part: &Part| match part {
+        Part::Text { text, .. } | Part::ToolResult { text, .. } => text.len(),
+        Part::ToolCall(call) => call.arguments.to_string().len(),
+        // Reasoning may stay here.
+        _ => 0,
+    };
+    let said: usize = request.messages.iter().flat_map(|message| &message.parts).map(part).sum();
+    u64::try_from(said).unwrap_or(u64::MAX)
 }
 
 impl ReplyDecoder for Decoder {

@@ -1,38 +1,44 @@
 //! Requests as `/api/chat` takes them.
 
 use agent_runner_core::{
-    llm::{ErrorKind, LlmRequest, ToolSpec},
-    message::{Message, Part, Role},
+    llm::{Capabilities, LlmRequest, ReasoningEffort, ToolSpec},
+    message::{Message, Part, ProviderState, Role},
 };
 use serde_json::{Map, Value, json};
 
 use crate::llm::{
     Fault,
-    outgoing::{replayed_arguments, shortest},
+    call_ids::{CallIdRule, WireIds},
+    outgoing::{add_extra, replayed_arguments, shortest},
 };
 
 /// Fields that [`LlmRequest`] names itself, which `extra` must not contradict.
 const RESERVED: [&str; 4] = ["model", "messages", "tools", "stream"];
+
+/// A request as it is sent, and what it could not say.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) body: Value,
+    pub(super) notices: Vec<String>,
+    /// The context length that it asks for.
+    pub(super) context: Option<u64>,
+}
 
 /// The context length that the request itself asks for.
 pub(super) fn asked_context(request: &LlmRequest) -> Option<&Value> {
     request.extra.get("options")?.get("num_ctx")
 }
 
-/// The body of a request. `provider` is the id under which reasoning may be sent back.
+/// The body of a request to a model of which that is known. `provider` is the id under which
+/// reasoning may be sent back.
 pub(super) fn body(
     request: &LlmRequest,
-    num_ctx: Option<u64>,
+    known: Capabilities,
     provider: &str,
-) -> Result<Value, Fault> {
+) -> Result<Encoded, Fault> {
     let mut body = Map::new();
     body.insert("model".into(), request.model.clone().into());
-    let messages: Vec<Value> = request
-        .messages
-        .iter()
-        .flat_map(|message| turn(message, provider, &request.model))
-        .collect();
-    body.insert("messages".into(), messages.into());
+    body.insert("messages".into(), turns(request, provider).into());
     body.insert("stream".into(), true.into());
     // Without these the server silently drops the oldest messages of a long conversation.
     body.insert("truncate".into(), false.into());
@@ -44,7 +50,7 @@ pub(super) fn body(
         body.insert("format".into(), schema.clone());
     }
     let mut options = Map::new();
-    if let Some(num_ctx) = num_ctx {
+    if let Some(num_ctx) = known.context_window {
         options.insert("num_ctx".into(), num_ctx.into());
     }
     if let Some(limit) = request.max_output_tokens {
@@ -53,21 +59,39 @@ pub(super) fn body(
     if let Some(temperature) = request.temperature.and_then(shortest) {
         options.insert("temperature".into(), temperature);
     }
-    for (field, value) in &request.extra {
-        match (field.as_str(), value) {
-            ("options", Value::Object(more)) => options.extend(more.clone()),
-            (name, _) if RESERVED.contains(&name) => {
-                let message = format!("`extra` must not contain `{field}`, which the request sets");
-                return Err(Fault::new(ErrorKind::InvalidRequest, message));
-            }
-            (_, Value::Null) => drop(body.remove(field)),
-            (_, value) => drop(body.insert(field.clone(), value.clone())),
+    let mut notices = Vec::new();
+    match request.reasoning {
+        None => {}
+        // The server refuses to let a model think that cannot, but not to forbid it.
+        Some(effort) if effort == ReasoningEffort::Off || known.reasoning == Some(true) => {
+            body.insert("think".into(), think(effort));
         }
+        Some(_) => notices.push(format!(
+            "the reasoning effort was left out, because the server does not say that `{}` can think",
+            request.model
+        )),
     }
+    let mut extra = request.extra.clone();
+    if let Some(Value::Object(more)) = extra.remove("options") {
+        options.extend(more);
+    }
+    add_extra(&mut body, &extra, &RESERVED)?;
+    let context = options.get("num_ctx").and_then(Value::as_u64);
     if !options.is_empty() {
         body.insert("options".into(), options.into());
     }
-    Ok(Value::Object(body))
+    Ok(Encoded { body: Value::Object(body), notices, context })
+}
+
+/// Whether to think, or how much. A usual amount is said in the way that old servers know, too.
+fn think(effort: ReasoningEffort) -> Value {
+    match effort {
+        ReasoningEffort::Off => false.into(),
+        ReasoningEffort::Low => "low".into(),
+        ReasoningEffort::Medium => true.into(),
+        ReasoningEffort::High => "high".into(),
+        ReasoningEffort::Max => "max".into(),
+    }
 }
 
 fn tool(spec: &ToolSpec) -> Value {
@@ -76,39 +100,55 @@ fn tool(spec: &ToolSpec) -> Value {
     }})
 }
 
-/// A message; the results of several tools are a message each.
-fn turn(message: &Message, provider: &str, model: &str) -> Vec<Value> {
-    let mut turns: Vec<Value> = message.parts.iter().filter_map(result).collect();
-    let text = message.plain_text();
-    match message.role {
-        Role::Assistant => turns.push(assistant(message, text, provider, model)),
-        Role::System => turns.push(json!({"role": "system", "content": text})),
-        Role::User | Role::Tool => {
-            if turns.is_empty() || !text.is_empty() {
-                turns.push(json!({"role": "user", "content": text}));
-            }
+fn turns(request: &LlmRequest, provider: &str) -> Vec<Value> {
+    let mut ids = WireIds::new(CallIdRule::Any);
+    let mut turns = Vec::new();
+    for message in &request.messages {
+        turn(message, &mut ids, &mut turns);
+        if message.role == Role::Assistant {
+            turns.push(assistant(message, &mut ids, |state| {
+                state.provider == provider && state.model == request.model
+            }));
         }
     }
     turns
 }
 
-fn result(part: &Part) -> Option<Value> {
-    match part {
-        Part::ToolResult { call_id, name, text, .. } => Some(
-            json!({"role": "tool", "content": text, "tool_name": name, "tool_call_id": call_id}),
-        ),
-        _ => None,
+/// A message that is not the model's; the results of several tools are a message each.
+fn turn(message: &Message, ids: &mut WireIds, turns: &mut Vec<Value>) {
+    let mut results = false;
+    for part in &message.parts {
+        if let Part::ToolResult { call_id, name, text, .. } = part {
+            let id = ids.result(call_id);
+            turns.push(
+                json!({"role": "tool", "content": text, "tool_name": name, "tool_call_id": id}),
+            );
+            results = true;
+        }
+    }
+    let text = message.plain_text();
+    match message.role {
+        Role::Assistant => {}
+        Role::System => turns.push(json!({"role": "system", "content": text})),
+        Role::User | Role::Tool => {
+            if !results || !text.is_empty() {
+                turns.push(json!({"role": "user", "content": text}));
+            }
+        }
     }
 }
 
-fn assistant(message: &Message, text: String, provider: &str, model: &str) -> Value {
+fn assistant(
+    message: &Message,
+    ids: &mut WireIds,
+    is_own: impl Fn(&ProviderState) -> bool,
+) -> Value {
     let mut turn = Map::new();
     turn.insert("role".into(), "assistant".into());
-    turn.insert("content".into(), text.into());
+    turn.insert("content".into(), message.plain_text().into());
     for part in &message.parts {
         if let Part::Reasoning { text, provider_state: Some(state) } = part
-            && state.provider == provider
-            && state.model == model
+            && is_own(state)
         {
             turn.insert("thinking".into(), text.clone().into());
         }
@@ -117,7 +157,8 @@ fn assistant(message: &Message, text: String, provider: &str, model: &str) -> Va
         .tool_calls()
         .map(|call| {
             let arguments = replayed_arguments(&call.arguments);
-            json!({"id": call.id, "function": {"name": call.name, "arguments": arguments}})
+            let function = json!({"name": call.name, "arguments": arguments});
+            json!({"id": ids.call(&call.id), "function": function})
         })
         .collect();
     if !calls.is_empty() {

@@ -21,7 +21,12 @@ pub(super) fn refused(refusal: &Refusal, model: Option<&str>) -> Fault {
         (None, _) if refusal.text.trim().is_empty() => {
             "the server refused the request without a reason".to_owned()
         }
-        (None, _) => refusal.text.clone(),
+        (None, _) => match refusal.page_title() {
+            Some(title) => {
+                format!("something in front of the server answered with a web page: {title}")
+            }
+            None => refusal.text.clone(),
+        },
     };
     let kind = said.as_deref().and_then(kind_of_sentence).unwrap_or(match (&said, status) {
         // Without Ollama's own words nobody looked for the model.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 /// One line of the stream of `/api/chat`.
 #[derive(Debug, Deserialize)]
@@ -17,6 +17,7 @@ pub(super) struct Line {
     pub(super) done_reason: Option<String>,
     pub(super) prompt_eval_count: Option<u64>,
     pub(super) eval_count: Option<u64>,
+    pub(super) error: Option<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,7 +37,8 @@ pub(super) struct Call {
 pub(super) struct Function {
     #[serde(default)]
     pub(super) name: String,
-    pub(super) arguments: Option<Value>,
+    /// An object, raw, because its numbers may have more digits than a [`Value`] keeps.
+    pub(super) arguments: Option<Box<RawValue>>,
 }
 
 /// The reply of `/api/tags`.
@@ -57,4 +59,11 @@ pub(super) struct Show {
     pub(super) capabilities: Option<Vec<String>>,
     /// Has the context length under `<architecture>.context_length`.
     pub(super) model_info: Option<BTreeMap<String, Value>>,
+}
+
+/// The reply of `/api/embed`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Vectors {
+    pub(super) embeddings: Vec<Vec<f32>>,
+    pub(super) prompt_eval_count: Option<u64>,
 }

@@ -2,7 +2,6 @@
 
 use agent_runner_core::llm::ErrorKind;
 use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 
 use super::wire::ToolCallDelta;
 use crate::llm::{Fault, json};
@@ -48,7 +47,7 @@ impl Calls {
                 self.calls.len() - 1
             }
         };
-        let piece = function.arguments.as_deref().map(piece_of).unwrap_or_default();
+        let piece = function.arguments.as_deref().map(json::raw_text).unwrap_or_default();
         self.bytes += piece.len();
         let Some(call) = self.calls.get_mut(at) else { return Ok(("", piece)) };
         if call.id.is_empty() {
@@ -91,16 +90,6 @@ impl Calls {
     /// The calls, in the order in which they began.
     pub(super) fn into_calls(self) -> Vec<Call> {
         self.calls
-    }
-}
-
-/// A piece of arguments: the text in a string, and anything else as it stands.
-fn piece_of(raw: &RawValue) -> String {
-    let text = raw.get();
-    match text.as_bytes().first() {
-        Some(b'"') => json::parse(text).unwrap_or_default(),
-        Some(b'n') | None => String::new(),
-        Some(_) => text.to_owned(),
     }
 }
 

@@ -270,7 +270,7 @@ fn cost(reported: &Value) -> Option<Cost> {
     let micros = (dollars("/cost")? + upstream.unwrap_or(0.0)) * 1e6;
     // Rounded up, but not for the noise that binary fractions add to a whole number.
     let micros = (micros - 1e-6).ceil();
-    let micro_usd = if micros < 0.0 { 0 } else { format!("{micros:.0}").parse().ok()? };
+    let micro_usd = if micros <= 0.0 { 0 } else { format!("{micros:.0}").parse().ok()? };
     Some(Cost {
         micro_usd: MicroUsd(micro_usd),
         source: FactSource::Provider,

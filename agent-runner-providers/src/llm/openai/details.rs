@@ -73,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    fn joined(pieces: Value) -> Value {
+    fn joined(pieces: &Value) -> Value {
         let mut details = Details::default();
         for piece in pieces.as_array().unwrap() {
             details.push(piece.clone());
@@ -86,7 +86,7 @@ mod tests {
         let text = |text: &str, index: u64| json!({"type": "reasoning.text", "text": text, "index": index, "format": "f"});
         let encrypted = json!({"type": "reasoning.encrypted", "data": "x", "index": 1});
         assert_eq!(
-            joined(json!([
+            joined(&json!([
                 text("a", 0),
                 text("b", 0),
                 {"type": "reasoning.text", "signature": "s", "index": 0, "text": null},

@@ -146,14 +146,17 @@ impl<'a> Turns<'a> {
             Role::User | Role::Tool => {
                 // Results answer the calls before them and so come before any text.
                 if !results || !text.is_empty() {
-                    self.user(text);
+                    self.user(&text);
                 }
             }
         }
     }
 
-    fn user(&mut self, text: String) {
-        let after_tool = self.turns.last().is_some_and(|turn| turn["role"] == "tool");
+    fn user(&mut self, text: &str) {
+        let after_tool = self
+            .turns
+            .last()
+            .is_some_and(|turn| turn.get("role").is_some_and(|role| role == "tool"));
         if after_tool && !self.profile.user_after_tool {
             self.turns.push(json!({"role": "assistant", "content": NOTED}));
         }

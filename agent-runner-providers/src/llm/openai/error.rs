@@ -34,18 +34,14 @@ pub(super) fn refused(refusal: &Refusal, model: Option<&str>) -> Fault {
             "there is no such API at this address; the base URL usually ends with /v1".to_owned()
         }
         _ if text.is_empty() => "the service refused the request without a reason".to_owned(),
-        _ if text.starts_with('<') => {
-            format!("something in front of the service answered with a web page: {}", title(text))
-        }
-        _ => text.to_owned(),
+        _ => match refusal.page_title() {
+            Some(title) => {
+                format!("something in front of the service answered with a web page: {title}")
+            }
+            None => text.to_owned(),
+        },
     };
     Fault::new(kind, message)
-}
-
-/// The title of an HTML page.
-fn title(html: &str) -> &str {
-    let rest = html.split_once("<title>").map_or("untitled", |(_, rest)| rest);
-    rest.split_once("</title>").map_or(rest, |(title, _)| title)
 }
 
 /// The error that a document reports, if it does: `{"error": {..}}`, `{"error": ".."}`,
@@ -89,13 +85,16 @@ pub(super) fn reported(document: &Value, status: Option<u16>) -> Option<Fault> {
 
 /// The fault of an event that is named `error`, whatever it says.
 pub(super) fn event(data: &str) -> Fault {
-    let Ok(document) = crate::llm::json::parse::<Value>(data) else {
+    let Ok(mut document) = crate::llm::json::parse::<Value>(data) else {
         return Fault::new(ErrorKind::Unavailable, data);
     };
-    let document = match document.get("error") {
-        Some(error) if !error.is_null() => document,
-        _ => json!({"error": document}),
-    };
+    if document.get("error").is_none_or(Value::is_null) {
+        if let Some(fields) = document.as_object_mut() {
+            // Here it is the kind of the event and not of the error.
+            fields.remove("type");
+        }
+        document = json!({"error": document});
+    }
     reported(&document, None).unwrap_or_else(|| Fault::new(ErrorKind::Unavailable, data))
 }
 
@@ -108,9 +107,11 @@ fn kind_of_code(code: &str) -> Option<ErrorKind> {
         "model_not_found" | "model_not_available" => ErrorKind::ModelNotFound,
         "invalid_api_key" | "authentication_error" => ErrorKind::Auth,
         "permission_error" | "permission_denied" => ErrorKind::PermissionDenied,
-        "content_filter" | "content_policy_violation" => ErrorKind::ContentFilter,
+        "content_filter" | "content_policy_violation" | "invalid_prompt" => {
+            ErrorKind::ContentFilter
+        }
         "rate_limit_exceeded" | "rate_limit_error" => ErrorKind::RateLimited,
-        "overloaded_error" | "engine_overloaded" => ErrorKind::Overloaded,
+        "overloaded_error" | "engine_overloaded" | "slow_down" => ErrorKind::Overloaded,
         "server_error" | "internal_error" | "api_error" => ErrorKind::Unavailable,
         // Groq: the model wrote a call that its own parser refuses; another try may do better.
         "tool_use_failed" => ErrorKind::MalformedResponse,

@@ -105,28 +105,32 @@ pub enum Effort {
 }
 
 impl Effort {
-    /// The fields that ask for it.
+    /// The word for it.
+    pub(super) fn word(self, effort: ReasoningEffort) -> Option<&'static str> {
+        let (Self::Word(words) | Self::Switch(words)) = self else { return None };
+        let [off, low, medium, high, max] = words;
+        Some(match effort {
+            ReasoningEffort::Off => off,
+            ReasoningEffort::Low => low,
+            ReasoningEffort::Medium => medium,
+            ReasoningEffort::High => high,
+            ReasoningEffort::Max => max,
+        })
+    }
+
+    /// The fields of a chat completion that ask for it.
     pub(super) fn fields(self, effort: ReasoningEffort) -> Option<Map<String, Value>> {
-        let word = |words: EffortWords| {
-            let [off, low, medium, high, max] = words;
-            match effort {
-                ReasoningEffort::Off => off,
-                ReasoningEffort::Low => low,
-                ReasoningEffort::Medium => medium,
-                ReasoningEffort::High => high,
-                ReasoningEffort::Max => max,
-            }
-        };
-        let (name, off) = ("reasoning_effort", effort == ReasoningEffort::Off);
-        let switch = |state: &str| ("thinking".to_owned(), json!({"type": state}));
-        match self {
-            Self::Unsupported => None,
-            Self::Word(words) => Some(Map::from_iter([(name.to_owned(), word(words).into())])),
-            Self::Switch(_) if off => Some(Map::from_iter([switch("disabled")])),
-            Self::Switch(words) => {
-                Some(Map::from_iter([switch("enabled"), (name.to_owned(), word(words).into())]))
+        let mut fields = Map::new();
+        if let Self::Switch(_) = self {
+            let off = effort == ReasoningEffort::Off;
+            let state = if off { "disabled" } else { "enabled" };
+            fields.insert("thinking".to_owned(), json!({"type": state}));
+            if off {
+                return Some(fields);
             }
         }
+        fields.insert("reasoning_effort".to_owned(), self.word(effort)?.into());
+        Some(fields)
     }
 }
 
@@ -182,6 +186,19 @@ const UNKNOWN: Capabilities = Capabilities {
     context_window: None,
     max_output: None,
 };
+
+/// Services by their domains, and the names of their profiles.
+const SERVICES: [(&str, &str); 9] = [
+    ("api.openai.com", "openai"),
+    ("openai.azure.com", "azure"),
+    ("services.ai.azure.com", "azure"),
+    ("cognitiveservices.azure.com", "azure"),
+    ("openrouter.ai", "openrouter"),
+    ("api.deepseek.com", "deepseek"),
+    ("api.groq.com", "groq"),
+    ("api.mistral.ai", "mistral"),
+    ("api.x.ai", "xai"),
+];
 
 impl Profile {
     /// Any server. Asks for nothing that few know, and reads whatever any of them sends.
@@ -291,7 +308,7 @@ impl Profile {
         Self {
             name: Cow::Borrowed("deepseek"),
             echo_empty: true,
-            effort: Effort::Switch(["low", "low", "high", "high", "max"]),
+            effort: Effort::Switch(["none", "low", "high", "high", "max"]),
             strict_schemas: false,
             capabilities: Capabilities {
                 tools: Some(true),
@@ -374,23 +391,12 @@ impl Profile {
     /// The one of the service at `host`; [`Profile::compatible`] for a host that nobody knows.
     #[must_use]
     pub fn of_host(host: &str) -> Self {
-        const SERVICES: [(&str, fn() -> Profile); 9] = [
-            ("api.openai.com", Profile::openai),
-            ("openai.azure.com", Profile::azure),
-            ("services.ai.azure.com", Profile::azure),
-            ("cognitiveservices.azure.com", Profile::azure),
-            ("openrouter.ai", Profile::openrouter),
-            ("api.deepseek.com", Profile::deepseek),
-            ("api.groq.com", Profile::groq),
-            ("api.mistral.ai", Profile::mistral),
-            ("api.x.ai", Profile::xai),
-        ];
         let host = host.to_ascii_lowercase();
         let within = |domain: &str| {
             host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
-        let found = SERVICES.into_iter().find(|(domain, _)| within(domain));
-        found.map_or_else(Self::compatible, |(_, profile)| profile())
+        let found = SERVICES.iter().find(|(domain, _)| within(domain));
+        found.and_then(|(_, name)| Self::named(name)).unwrap_or_default()
     }
 }
 

@@ -1,9 +1,8 @@
-use agent_runner_core::message::{ProviderState, ToolCall};
+use agent_runner_core::{llm::ErrorKind, message::ToolCall};
 
 use super::*;
 
-#[test]
-fn a_conversation_with_tools_is_encoded_whole() {
+fn conversation() -> LlmRequest {
     let state = |provider: &str| {
         let raw = json!({"field": "thinking"});
         Some(ProviderState { provider: provider.into(), model: "m".into(), raw })
@@ -45,11 +44,18 @@ fn a_conversation_with_tools_is_encoded_whole() {
     request.output_schema = Some(json!({"type": "string"}));
     request.temperature = Some(0.7);
     request.max_output_tokens = Some(64);
+    request
+}
+
+#[test]
+fn a_conversation_with_tools_is_encoded_whole() {
+    let mut request = conversation();
     request.extra.insert("keep_alive".into(), json!("10m"));
     request.extra.insert("shift".into(), Value::Null);
     request.extra.insert("options".into(), json!({"seed": 1, "num_ctx": 99}));
+    let known = Capabilities { context_window: Some(4096), ..Capabilities::default() };
     assert_eq!(
-        body(&request, Some(4096), "ollama").unwrap(),
+        body(&request, known, "ollama").unwrap().body,
         json!({
             "model": "m",
             "stream": true,
@@ -73,5 +79,77 @@ fn a_conversation_with_tools_is_encoded_whole() {
         })
     );
     request.extra.insert("stream".into(), json!(false));
-    assert_eq!(body(&request, None, "ollama").unwrap_err().kind, ErrorKind::InvalidRequest);
+    let fault = body(&request, known, "ollama").unwrap_err();
+    assert_eq!(fault.kind, ErrorKind::InvalidRequest);
+}
+
+fn capable(reasoning: Option<bool>) -> Capabilities {
+    Capabilities { reasoning, ..Capabilities::default() }
+}
+
+#[test]
+fn the_reasoning_effort_is_a_switch_or_a_level_where_the_model_can_think() {
+    let mut request = LlmRequest::new("m", Vec::new());
+    let table = [
+        (ReasoningEffort::Off, json!(false)),
+        (ReasoningEffort::Low, json!("low")),
+        (ReasoningEffort::Medium, json!(true)),
+        (ReasoningEffort::High, json!("high")),
+        (ReasoningEffort::Max, json!("max")),
+    ];
+    for (effort, expected) in table {
+        request.reasoning = Some(effort);
+        let encoded = body(&request, capable(Some(true)), "ollama").unwrap();
+        assert_eq!((&encoded.body["think"], encoded.notices.len()), (&expected, 0));
+        for unable in [None, Some(false)] {
+            let encoded = body(&request, capable(unable), "ollama").unwrap();
+            let off = effort == ReasoningEffort::Off;
+            assert_eq!(encoded.body.get("think").is_some(), off, "{effort:?}");
+            assert_eq!(encoded.notices.len(), usize::from(!off), "{effort:?}");
+        }
+    }
+}
+
+#[test]
+fn a_longer_conversation_begins_with_the_bytes_of_the_shorter_one() {
+    let whole = conversation();
+    let mut before = String::new();
+    for length in 1..=whole.messages.len() {
+        let mut request = whole.clone();
+        request.messages.truncate(length);
+        let body = body(&request, Capabilities::default(), "ollama").unwrap().body;
+        let text = body["messages"].to_string();
+        let text = text.strip_suffix(']').unwrap();
+        assert!(text.starts_with(&before), "{before}\n{text}");
+        before = text.to_owned();
+    }
+}
+
+#[test]
+fn an_id_that_a_conversation_has_twice_becomes_two() {
+    let turn = || {
+        let call = ToolCall {
+            id: "c".into(),
+            name: "t".into(),
+            arguments: json!({}),
+            provider_state: None,
+        };
+        let result = Part::ToolResult {
+            call_id: "c".into(),
+            name: "t".into(),
+            text: String::new(),
+            is_error: false,
+        };
+        [
+            Message { role: Role::Assistant, parts: vec![Part::ToolCall(call)] },
+            Message { role: Role::Tool, parts: vec![result] },
+        ]
+    };
+    let messages = [turn(), turn()].concat();
+    let request = LlmRequest::new("m", messages);
+    let body = body(&request, Capabilities::default(), "ollama").unwrap().body;
+    let at = |path: &str| body.pointer(path).unwrap().clone();
+    let ids = [at("/messages/0/tool_calls/0/id"), at("/messages/2/tool_calls/0/id")];
+    assert_ne!(ids[0], ids[1]);
+    assert_eq!(ids, [at("/messages/1/tool_call_id"), at("/messages/3/tool_call_id")]);
 }

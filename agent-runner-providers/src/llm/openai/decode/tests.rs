@@ -1,9 +1,14 @@
-use agent_runner_core::llm::ToolSpec;
+use agent_runner_core::{
+    llm::{LlmFinished, ToolSpec},
+    message::{Part, ProviderState},
+};
 use proptest::prelude::*;
 
 use super::{super::frames::Frames, *};
-use crate::llm::names::ToolNames;
-use crate::llm::stream::testing::{cut, decode, transcript};
+use crate::llm::{
+    names::ToolNames,
+    stream::testing::{cut, decode, transcript},
+};
 
 macro_rules! fixtures {
     ($($file:literal,)*) => {
@@ -13,7 +18,7 @@ macro_rules! fixtures {
     };
 }
 
-const FIXTURES: [(&str, &[u8]); 14] = fixtures![
+const FIXTURES: [(&str, &[u8]); 21] = fixtures![
     "text.sse",
     "parallel_tools.sse",
     "llama_cpp.sse",
@@ -28,6 +33,13 @@ const FIXTURES: [(&str, &[u8]); 14] = fixtures![
     "surrogates.sse",
     "azure_and_groq.sse",
     "document.json",
+    "deep_seek.sse",
+    "open_router_details.sse",
+    "open_router_error.sse",
+    "vllm_error.sse",
+    "cut_arguments.sse",
+    "long_numbers.sse",
+    "nulls_and_obfuscation.sse",
 ];
 
 fn decoder_for(profile: &Profile) -> Frames<ChatReader> {
@@ -91,6 +103,159 @@ proptest! {
         let finished_last = matches!(events.last(), Some(LlmEvent::Finished(_)));
         prop_assert!(finished == 0 || finished_last);
     }
+}
+
+fn reply_of(profile: &Profile, file: &str) -> LlmFinished {
+    let (_, bytes) = FIXTURES.into_iter().find(|(name, _)| *name == file).unwrap();
+    let (events, fault) = decode(decoder_for(profile), [bytes]);
+    assert_eq!(fault, None, "{file}");
+    match events.into_iter().last() {
+        Some(LlmEvent::Finished(finished)) => *finished,
+        other => panic!("{file}: {other:?}"),
+    }
+}
+
+fn only_call(finished: &LlmFinished) -> &Value {
+    &finished.message.tool_calls().next().unwrap().arguments
+}
+
+#[test]
+fn every_line_end_decodes_to_the_same_events() {
+    for (file, bytes) in FIXTURES.into_iter().filter(|(file, _)| file.ends_with(".sse")) {
+        let text = String::from_utf8_lossy(bytes);
+        for end in ["\r\n", "\r"] {
+            let other = text.replace('\n', end);
+            assert_eq!(one(other.as_bytes()), one(text.as_bytes()), "{file} with {end:?}");
+        }
+    }
+}
+
+#[test]
+fn deepseeks_cached_tokens_and_reasoning_are_counted_apart() {
+    let reply = reply_of(&Profile::deepseek(), "deep_seek.sse");
+    assert_eq!(
+        reply.usage,
+        Usage {
+            input: Some(36),
+            output: Some(40),
+            cache_read: Some(64),
+            reasoning: Some(30),
+            ..Usage::default()
+        }
+    );
+    assert_eq!(only_call(&reply), &json!({}));
+}
+
+#[test]
+fn openrouters_details_are_kept_whole_and_its_price_is_believed() {
+    let reply = reply_of(&Profile::openrouter(), "open_router_details.sse");
+    let Part::Reasoning { text, provider_state: Some(state) } = &reply.message.parts[0] else {
+        panic!("{:?}", reply.message)
+    };
+    assert_eq!(text, "I wonder");
+    let text = json!({"type": "reasoning.text", "text": "I wonder", "index": 0,
+        "format": "anthropic-claude-v1", "signature": "c2ln+/=="});
+    let sealed = json!({"type": "reasoning.encrypted", "data": "gAAA", "id": "rs_1", "index": 1,
+        "format": "openai-responses-v1"});
+    assert_eq!(state.raw, json!({"details": [text, sealed]}));
+    let cost = reply.cost.unwrap();
+    assert_eq!((cost.micro_usd, cost.source), (MicroUsd(12_346), FactSource::Provider));
+    assert_eq!(
+        (reply.usage.input, reply.usage.cache_read, reply.usage.cache_write),
+        (Some(300), Some(19_000), Some(100))
+    );
+    assert_eq!(reply_of(&Profile::compatible(), "open_router_details.sse").cost, None);
+}
+
+#[test]
+fn a_price_is_rounded_up_to_whole_millionths() {
+    let micros = |usage: Value| cost(&usage).map(|cost| cost.micro_usd.0);
+    assert_eq!(micros(json!({"cost": 0.1})), Some(100_000));
+    assert_eq!(micros(json!({"cost": 0.000_000_1})), Some(1));
+    assert_eq!(micros(json!({"cost": 0})), Some(0));
+    assert_eq!(micros(json!({"cost": -1.0})), Some(0));
+    assert_eq!(micros(json!({"cost": 1e300})), None);
+    assert_eq!(micros(json!({"cost": "free"})), None);
+    let own = json!({"upstream_inference_cost": 0.002});
+    assert_eq!(micros(json!({"cost": 0.001, "is_byok": true, "cost_details": own})), Some(3_000));
+    assert_eq!(micros(json!({"cost": 0.001, "cost_details": own})), Some(1_000));
+}
+
+#[test]
+fn groqs_usage_is_read_where_it_stands() {
+    let reply = reply_of(&Profile::groq(), "azure_and_groq.sse");
+    assert_eq!((reply.usage.input, reply.usage.output), (Some(4), Some(1)));
+}
+
+#[test]
+fn the_last_of_many_usages_counts_and_each_is_told() {
+    let usage = |tokens: u64| {
+        format!(
+            "data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":2,\"completion_tokens\":{tokens}}}}}\n\n"
+        )
+    };
+    let body = [usage(1), usage(1), usage(5), "data: [DONE]\n\n".to_owned()].concat();
+    let (events, fault) = one(body.as_bytes());
+    assert_eq!(fault, None);
+    let told: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            LlmEvent::Usage { usage } => usage.output,
+            LlmEvent::Finished(finished) => finished.usage.output,
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [1, 5, 5]);
+}
+
+#[test]
+fn a_profile_says_which_reasoning_field_counts() {
+    let body = b"data: {\"choices\":[{\"delta\":{\"reasoning_content\":\"a\",\"reasoning\":\"b\"}}]}\n\ndata: [DONE]\n\n";
+    for (profile, text, field) in [
+        (Profile::compatible(), "a", "reasoning_content"),
+        (Profile::vllm(), "b", "reasoning"),
+        (Profile::groq(), "b", "reasoning"),
+    ] {
+        let (events, _) = decode(decoder_for(&profile), [body.as_slice()]);
+        let Some(LlmEvent::Finished(finished)) = events.last() else { panic!("{events:?}") };
+        let expected = Part::Reasoning {
+            text: text.to_owned(),
+            provider_state: Some(ProviderState {
+                provider: "openai".to_owned(),
+                model: "m".to_owned(),
+                raw: json!({"field": field}),
+            }),
+        };
+        assert_eq!(finished.message.parts, [expected], "{}", profile.name);
+    }
+}
+
+#[test]
+fn arguments_cut_by_the_output_limit_stay_text() {
+    let reply = reply_of(&Profile::compatible(), "cut_arguments.sse");
+    assert_eq!(reply.stop, StopReason::MaxTokens);
+    assert_eq!(only_call(&reply), &json!("{\"path\": \"a"));
+}
+
+#[test]
+fn a_long_number_in_arguments_keeps_its_digits_as_text_and_the_reply_says_so() {
+    let reply = reply_of(&Profile::compatible(), "long_numbers.sse");
+    let arguments: Vec<&Value> = reply.message.tool_calls().map(|call| &call.arguments).collect();
+    assert_eq!(
+        arguments,
+        [&json!({"id": "12345678901234567890123", "n": 7}), &json!({"id": "98765432109876543210"}),]
+    );
+    assert_eq!(reply.notices.len(), 2);
+    assert!(reply.notices[0].contains("time.now"), "{:?}", reply.notices);
+}
+
+#[test]
+fn a_field_that_stands_twice_in_an_event_is_no_error() {
+    let (events, fault) = one(
+        b"data: {\"model\":\"a\",\"model\":\"b\",\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: [DONE]\n\n",
+    );
+    assert_eq!(fault, None);
+    assert_eq!(events[0], LlmEvent::Started { model: Some("b".to_owned()) });
 }
 
 #[test]
