@@ -11,7 +11,7 @@ pub(crate) mod gemini;
 #[cfg(any(feature = "_http", feature = "scripted"))]
 mod json;
 pub mod layer;
-#[cfg(feature = "_http")]
+#[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
 mod names;
 #[cfg(feature = "ollama")]
 pub(crate) mod ollama;

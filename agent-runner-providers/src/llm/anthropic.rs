@@ -275,10 +275,10 @@ fn rest(cx: &CallCx, started: Instant) -> CallCx {
 
 /// The path of a page of the list of models.
 fn page_path(after: Option<&str>) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::from("v1/models?"));
+    let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("limit", PAGE);
     if let Some(after) = after {
         query.append_pair("after_id", after);
     }
-    query.finish()
+    format!("v1/models?{}", query.finish())
 }

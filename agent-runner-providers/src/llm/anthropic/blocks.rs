@@ -6,6 +6,7 @@ use agent_runner_core::{
 };
 use serde_json::{Map, Value};
 
+use super::wire::{Delta, DeltaKind};
 use crate::llm::{
     Fault,
     names::ToolNames,
@@ -33,6 +34,57 @@ struct Block {
     content: Content,
     /// JSON text of the input, if it comes in pieces.
     input: String,
+}
+
+/// More of a block.
+#[derive(Debug)]
+pub(super) enum Piece {
+    Text(String),
+    Thinking(String),
+    Signature(String),
+    Input(String),
+    /// Of a kind that nobody knows.
+    Other(Map<String, Value>),
+}
+
+impl Piece {
+    /// The piece that any document tells.
+    pub(super) fn of(delta: Value) -> Self {
+        let Value::Object(mut delta) = delta else { return Self::Other(Map::new()) };
+        let kind = delta.remove("type").unwrap_or_default();
+        let mut take = |field: &str| match delta.remove(field) {
+            Some(Value::String(text)) => text,
+            _ => String::new(),
+        };
+        match kind.as_str().unwrap_or_default() {
+            "text_delta" => Self::Text(take("text")),
+            "thinking_delta" => Self::Thinking(take("thinking")),
+            "signature_delta" => Self::Signature(take("signature")),
+            "input_json_delta" => Self::Input(take("partial_json")),
+            _ => Self::Other(delta),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Thinking(text) | Self::Signature(text) | Self::Input(text) => {
+                text.len()
+            }
+            // What a block keeps of it is counted there.
+            Self::Other(_) => 0,
+        }
+    }
+}
+
+impl From<Delta> for Piece {
+    fn from(delta: Delta) -> Self {
+        match delta.kind {
+            DeltaKind::Text => Self::Text(delta.text.unwrap_or_default()),
+            DeltaKind::Thinking => Self::Thinking(delta.thinking.unwrap_or_default()),
+            DeltaKind::Signature => Self::Signature(delta.signature.unwrap_or_default()),
+            DeltaKind::Input => Self::Input(delta.partial_json.unwrap_or_default()),
+        }
+    }
 }
 
 /// Whose blocks they are.
@@ -99,23 +151,9 @@ impl Blocks {
     pub(super) fn delta(
         &mut self,
         index: Option<u64>,
-        delta: Value,
+        piece: Piece,
         names: &ToolNames,
     ) -> Result<Option<LlmEvent>, Fault> {
-        let Value::Object(mut delta) = delta else { return Ok(None) };
-        let kind = delta.remove("type").unwrap_or_default();
-        let kind = kind.as_str().unwrap_or_default();
-        let mut take = |field: &str| match delta.remove(field) {
-            Some(Value::String(text)) => text,
-            _ => String::new(),
-        };
-        let piece = match kind {
-            "text_delta" => take("text"),
-            "thinking_delta" => take("thinking"),
-            "signature_delta" => take("signature"),
-            "input_json_delta" => take("partial_json"),
-            _ => String::new(),
-        };
         self.bytes += piece.len();
         let Some(at) = self.blocks.iter().rposition(|block| block.index == index) else {
             return Err(Fault::new(
@@ -125,43 +163,43 @@ impl Blocks {
         };
         let (_, rest) = self.blocks.split_at_mut(at);
         let Some((block, later)) = rest.split_first_mut() else { return Ok(None) };
-        match (&mut block.content, kind) {
-            (Content::Text(text), "text_delta") => {
+        Ok(match (&mut block.content, piece) {
+            (Content::Text(text), Piece::Text(piece)) => {
                 // The pieces in the order in which they were shown must be the text.
                 if later.iter().any(|block| matches!(block.content, Content::Text(_))) {
                     let message = "the service went on with a text after it began another";
                     return Err(Fault::new(ErrorKind::MalformedResponse, message));
                 }
                 text.push_str(&piece);
-                Ok(text_delta(piece))
+                text_delta(piece)
             }
-            (Content::Call { name, .. }, "input_json_delta") => {
-                block.input.push_str(&piece);
+            (Content::Call { name, .. }, Piece::Input(json)) => {
+                block.input.push_str(&json);
                 let name = names.name(name);
-                Ok((!piece.is_empty()).then_some(LlmEvent::ToolCallDelta { name, json: piece }))
+                (!json.is_empty()).then_some(LlmEvent::ToolCallDelta { name, json })
             }
-            (Content::Raw(raw), "thinking_delta") => {
+            (Content::Raw(_), Piece::Input(json)) => {
+                block.input.push_str(&json);
+                None
+            }
+            (Content::Raw(raw), Piece::Thinking(piece)) => {
                 append(raw, "thinking", &piece);
-                Ok(reasoning_delta(piece))
+                reasoning_delta(piece)
             }
-            (Content::Raw(raw), "text_delta") => {
+            (Content::Raw(raw), Piece::Text(piece)) => {
                 append(raw, "text", &piece);
-                Ok(None)
+                None
             }
-            (Content::Raw(raw), "signature_delta") => {
+            (Content::Raw(raw), Piece::Signature(piece)) => {
                 append(raw, "signature", &piece);
-                Ok(None)
+                None
             }
-            (Content::Raw(_), "input_json_delta") => {
-                block.input.push_str(&piece);
-                Ok(None)
-            }
-            (Content::Raw(raw), _) if is_unknown(raw) => {
+            (Content::Raw(raw), Piece::Other(delta)) if is_unknown(raw) => {
                 self.bytes += merge(raw, delta);
-                Ok(None)
+                None
             }
-            _ => Ok(None),
-        }
+            _ => None,
+        })
     }
 
     /// The bytes of all of them so far.

@@ -6,9 +6,9 @@ use agent_runner_core::llm::{ErrorKind, LlmEvent, LlmRequest, StopReason, Usage}
 use serde_json::{Value, json};
 
 use super::{
-    blocks::{Blocks, Origin},
+    blocks::{Blocks, Origin, Piece},
     error,
-    wire::{Event, Message},
+    wire::{BlockDelta, Event, Message},
 };
 use crate::{
     http::{EVENT_BYTES_MAX, SseDecoder, SseEvent},
@@ -82,6 +82,11 @@ impl Decoder {
         if self.done || data.is_empty() {
             return Ok(());
         }
+        if matches!(name, "" | "content_block_delta")
+            && let Ok(BlockDelta { index, delta, .. }) = parse(data)
+        {
+            return self.delta(index, delta.into(), out);
+        }
         let Ok(event) = parse::<Event>(data) else {
             return match name {
                 "error" => Err(Fault::new(ErrorKind::Unavailable, data)),
@@ -104,9 +109,7 @@ impl Decoder {
                 out.extend(self.blocks.start(index, block, data.len(), &self.origin.names)?);
             }
             ("content_block_delta", _) => {
-                self.started(None, out);
-                let delta = event.delta.unwrap_or_default();
-                out.extend(self.blocks.delta(index, delta, &self.origin.names)?);
+                return self.delta(index, Piece::of(event.delta.unwrap_or_default()), out);
             }
             ("message_delta", _) => {
                 let delta = event.delta.unwrap_or_default();
@@ -123,6 +126,17 @@ impl Decoder {
             // The service may add kinds of events at any time; `content_block_stop` says nothing.
             _ => {}
         }
+        self.check_size()
+    }
+
+    fn delta(
+        &mut self,
+        index: Option<u64>,
+        piece: Piece,
+        out: &mut VecDeque<LlmEvent>,
+    ) -> Result<(), Fault> {
+        self.started(None, out);
+        out.extend(self.blocks.delta(index, piece, &self.origin.names)?);
         self.check_size()
     }
 

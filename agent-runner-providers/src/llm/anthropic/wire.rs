@@ -23,6 +23,44 @@ pub(super) struct Event {
     pub(super) request_id: Option<Value>,
 }
 
+/// The event that a stream mostly consists of, read in one go. What does not fit is read again as
+/// an [`Event`].
+#[derive(Debug, Deserialize)]
+pub(super) struct BlockDelta {
+    #[serde(rename = "type")]
+    _kind: BlockDeltaKind,
+    pub(super) index: Option<u64>,
+    pub(super) delta: Delta,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum BlockDeltaKind {
+    ContentBlockDelta,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Delta {
+    #[serde(rename = "type")]
+    pub(super) kind: DeltaKind,
+    pub(super) text: Option<String>,
+    pub(super) thinking: Option<String>,
+    pub(super) signature: Option<String>,
+    pub(super) partial_json: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) enum DeltaKind {
+    #[serde(rename = "text_delta")]
+    Text,
+    #[serde(rename = "thinking_delta")]
+    Thinking,
+    #[serde(rename = "signature_delta")]
+    Signature,
+    #[serde(rename = "input_json_delta")]
+    Input,
+}
+
 /// A message: without content at the beginning of a stream, whole when nothing was streamed.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Message {

@@ -40,6 +40,36 @@ impl Turn {
         };
         json!({"role": role, "content": self.blocks})
     }
+
+    fn calls(&self) -> Vec<String> {
+        let calls = self.blocks.iter().filter(|block| is(block, "tool_use"));
+        calls.filter_map(|call| Some(call.get("id")?.as_str()?.to_owned())).collect()
+    }
+
+    fn answer(&mut self, mut calls: Vec<String>) {
+        let mut rest = Vec::new();
+        for mut block in std::mem::take(&mut self.blocks) {
+            let Some(id) = block.get("tool_use_id").and_then(Value::as_str) else {
+                rest.push(block);
+                continue;
+            };
+            match calls.iter().position(|call| call == id) {
+                Some(at) => {
+                    calls.remove(at);
+                    self.blocks.push(block);
+                }
+                None => {
+                    let text = block.get_mut("content").map(Value::take);
+                    rest.extend(text.map(|text| json!({"type": "text", "text": text})));
+                }
+            }
+        }
+        self.blocks.extend(calls.iter().map(|id| {
+            let content = "The call was not carried out.";
+            json!({"type": "tool_result", "tool_use_id": id, "content": content, "is_error": true})
+        }));
+        self.blocks.append(&mut rest);
+    }
 }
 
 impl Conversation {
@@ -65,12 +95,22 @@ impl Conversation {
                 }
             }
         }
-        for turn in &mut conversation.turns {
-            // The results of the calls before them come first; the API refuses another order.
-            turn.blocks
-                .sort_by_key(|block| turn.speaker == Speaker::User && !is(block, "tool_result"));
-        }
+        conversation.answer_calls();
         conversation
+    }
+
+    /// Puts the results of a turn's calls at the beginning of the next, one for each call and none
+    /// besides, because the API refuses anything else: a call that was cut off has no result, and a
+    /// conversation that was shortened may have a result without its call.
+    fn answer_calls(&mut self) {
+        let mut calls = Vec::new();
+        for turn in &mut self.turns {
+            match turn.speaker {
+                Speaker::Assistant => calls = turn.calls(),
+                Speaker::User => turn.answer(std::mem::take(&mut calls)),
+            }
+        }
+        self.turns.retain(|turn| !turn.blocks.is_empty());
     }
 
     fn add(&mut self, speaker: Speaker, blocks: Vec<Value>) {
