@@ -44,6 +44,11 @@ const KEY_HEADER: HeaderName = HeaderName::from_static("x-goog-api-key");
 /// Largest document read that is no reply, in bytes. A hundred vectors of 3,072 numbers, printed,
 /// have about six megabytes.
 const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What is kept of the service's with a part, by the service's own names: the signature, the id
+/// of a call, and with what a paused reply goes on.
+const SIGNATURE: &str = "thoughtSignature";
+const CALL_ID: &str = "id";
+const CONTINUATION_TOKEN: &str = "continuationToken";
 /// What may stand in a path as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 

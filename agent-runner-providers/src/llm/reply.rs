@@ -125,7 +125,7 @@ impl Reply {
     }
 
     /// A complete tool call under the id that the service gave, if it gave a usable one.
-    #[cfg(any(feature = "ollama", feature = "openai", feature = "scripted"))]
+    #[cfg(any(test, feature = "ollama", feature = "openai", feature = "scripted"))]
     pub(crate) fn call(&mut self, id: &str, name: String, arguments: Value) {
         self.call_with_state(id, name, arguments, None);
     }

@@ -9,13 +9,20 @@
     reason = "tests fail by panicking, and a test binary has no public surface"
 )]
 
-#[cfg(any(feature = "anthropic", feature = "ollama", feature = "openai"))]
+#[cfg(any(
+    feature = "anthropic",
+    feature = "gemini",
+    feature = "ollama",
+    feature = "openai"
+))]
 mod service;
 
 #[cfg(feature = "anthropic")]
 mod anthropic;
 #[cfg(any(feature = "ollama", feature = "openai"))]
 mod embeddings;
+#[cfg(feature = "gemini")]
+mod gemini;
 #[cfg(feature = "ollama")]
 mod ollama;
 #[cfg(feature = "openai")]

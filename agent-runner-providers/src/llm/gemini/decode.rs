@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 
 use self::{
     bare::{Bare, Found},
-    finish::{Finish, detail, finish},
+    finish::{CONTINUATION, Finish, detail, finish},
 };
 use super::{
-    error,
+    CALL_ID, CONTINUATION_TOKEN, SIGNATURE, error,
     usage::usage,
     wire::{self, Candidate, Frame, FunctionCall, PromptFeedback},
 };
@@ -73,6 +73,7 @@ pub(super) struct Decoder {
     bytes: usize,
     usage: Usage,
     stop: Option<StopReason>,
+    continuation: Option<String>,
     started: bool,
     unread: bool,
 }
@@ -92,6 +93,7 @@ impl Decoder {
             bytes: 0,
             usage: Usage::default(),
             stop: None,
+            continuation: None,
             started: false,
             unread: false,
         }
@@ -151,21 +153,25 @@ impl Decoder {
             out.push_back(LlmEvent::Started { model });
         }
         if self.request_id.is_none() {
-            let fits = |id: &String| (1..=RESPONSE_ID_BYTES_MAX).contains(&id.len());
+            let fits = |id: &String| {
+                (1..=RESPONSE_ID_BYTES_MAX).contains(&id.len())
+                    && id.bytes().all(|byte| byte.is_ascii_graphic())
+            };
             self.request_id = frame.response_id.filter(fits);
         }
-        // One candidate was asked for; another index is somebody else's.
-        for candidate in candidates {
-            if candidate.index.unwrap_or(0) == 0 {
-                self.candidate(candidate, out)?;
-            }
-        }
+        // Before the candidate, so that the usage of a reply that failed is told, too.
         if let Some(reported) = frame.usage_metadata.filter(Value::is_object) {
             let usage = usage(&reported);
             // Each frame tells the whole usage until then.
             if usage != self.usage {
                 self.usage = usage;
                 out.push_back(LlmEvent::Usage { usage });
+            }
+        }
+        // One candidate was asked for; another index is somebody else's.
+        for candidate in candidates {
+            if candidate.index.unwrap_or(0) == 0 {
+                self.candidate(candidate, out)?;
             }
         }
         Ok(())
@@ -179,6 +185,10 @@ impl Decoder {
         let parts = candidate.content.and_then(|content| content.parts);
         for part in parts.into_iter().flatten() {
             self.part(part, out)?;
+        }
+        if let Some(token) = candidate.continuation_token.filter(|token| !token.is_empty()) {
+            self.grow(token.len())?;
+            self.continuation = Some(token);
         }
         let Some(reason) = candidate.finish_reason else { return Ok(()) };
         let detail = detail(&reason, candidate.finish_message.as_deref());
@@ -246,7 +256,7 @@ impl Decoder {
     ) -> Result<(), Fault> {
         self.begin(Open::Nothing)?;
         self.grow(text.len() + signature.len())?;
-        let provider_state = self.state(None, Some(signature));
+        let provider_state = self.state([(SIGNATURE, Some(signature))]);
         let said = (!text.is_empty()).then(|| text.clone());
         if thought {
             out.extend(said.map(|text| LlmEvent::ReasoningDelta { text }));
@@ -278,15 +288,18 @@ impl Decoder {
         self.begin(Open::Nothing)?;
         let held = [id.as_deref(), signature.as_deref()].into_iter().flatten().map(str::len);
         self.grow(held.sum::<usize>() + json.len() + name.len())?;
-        let state = self.state(id.clone(), signature);
+        let state = self.state([(CALL_ID, id.clone()), (SIGNATURE, signature)]);
         out.push_back(LlmEvent::ToolCallDelta { name: name.clone(), json });
         self.reply.call_with_state(&id.unwrap_or_default(), name, arguments, state);
         Ok(())
     }
 
     /// What has to come back with a part: exactly what came with it.
-    fn state(&self, id: Option<String>, signature: Option<String>) -> Option<ProviderState> {
-        let raw: Map<String, Value> = [("id", id), ("thoughtSignature", signature)]
+    fn state<const N: usize>(
+        &self,
+        texts: [(&'static str, Option<String>); N],
+    ) -> Option<ProviderState> {
+        let raw: Map<String, Value> = texts
             .into_iter()
             .filter_map(|(field, text)| Some((field.to_owned(), text?.into())))
             .collect();
@@ -314,7 +327,15 @@ impl Decoder {
     }
 
     fn finish(&mut self, stop: StopReason, out: &mut VecDeque<LlmEvent>) {
-        let reply = std::mem::take(&mut self.reply);
+        let mut reply = std::mem::take(&mut self.reply);
+        let stop = match (stop, self.continuation.take()) {
+            (StopReason::Other(reason), Some(token)) if reason == CONTINUATION => {
+                let provider_state = self.state([(CONTINUATION_TOKEN, Some(token))]);
+                reply.part(Part::Text { text: String::new(), provider_state });
+                StopReason::Pause
+            }
+            (stop, _) => stop,
+        };
         out.push_back(reply.finish(stop, self.usage, self.request_id.take()).into());
     }
 
@@ -376,9 +397,10 @@ impl Decoder {
 
 impl ReplyDecoder for Decoder {
     fn push(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        let mut bytes = bytes;
         if matches!(self.form, Form::Unknown) {
-            let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-            self.form = match first {
+            bytes = bytes.trim_ascii_start();
+            self.form = match bytes.first() {
                 None => return Ok(()),
                 Some(b'{' | b'[' | b'<') => Form::Document(Vec::new()),
                 Some(_) => Form::Events(Lines {

@@ -2,11 +2,17 @@
 
 mod contents;
 
-use agent_runner_core::llm::{ErrorKind, LlmRequest, ReasoningEffort, ToolSpec};
+use agent_runner_core::{
+    llm::{ErrorKind, LlmRequest, ReasoningEffort, ToolSpec},
+    message::ProviderState,
+};
 use serde_json::{Map, Value, json};
 
-use self::contents::contents;
-use super::family::{Family, Thinking};
+use self::contents::{contents, paused};
+use super::{
+    CONTINUATION_TOKEN,
+    family::{Family, Thinking},
+};
 use crate::llm::{Fault, names::ToolNames, outgoing::shortest};
 
 /// Fields that [`LlmRequest`] names itself, which `extra` must not contradict.
@@ -25,6 +31,15 @@ pub(super) struct Target<'a> {
     pub(super) family: Family,
     /// How it is told how much to think.
     pub(super) thinking: Thinking,
+}
+
+impl Target<'_> {
+    /// A text that this model sent along, to come back to it.
+    fn own<'s>(&self, state: Option<&'s ProviderState>, field: &str) -> Option<&'s str> {
+        let state =
+            state.filter(|state| state.provider == self.provider && state.model == self.model)?;
+        state.raw.get(field)?.as_str()
+    }
 }
 
 /// A body, and what it leaves out.
@@ -52,7 +67,8 @@ pub(super) fn outgoing(
             ),
         ));
     }
-    let (system, contents) = contents(&request.messages, names, target);
+    let (messages, continuation) = paused(&request.messages, target);
+    let (system, contents) = contents(messages, names, target);
     let mut body = Map::new();
     body.insert("contents".into(), contents.into());
     if !system.is_empty() {
@@ -61,6 +77,9 @@ pub(super) fn outgoing(
     if !request.tools.is_empty() {
         let tools: Vec<Value> = request.tools.iter().map(|spec| tool(spec, names)).collect();
         body.insert("tools".into(), json!([{"functionDeclarations": tools}]));
+    }
+    if let Some(token) = continuation {
+        body.insert(CONTINUATION_TOKEN.into(), token.into());
     }
     let (config, notice) = config(request, target);
     if !config.is_empty() {

@@ -151,7 +151,7 @@ fn kind_of_message(message: &str) -> Option<ErrorKind> {
     if message.contains("token count") && message.contains("exceeds") {
         return Some(ErrorKind::ContextLength);
     }
-    if says(&["payload size exceeds", "request payload size"]) {
+    if message.contains("payload size exceeds") {
         return Some(ErrorKind::PayloadTooLarge);
     }
     if says(&[

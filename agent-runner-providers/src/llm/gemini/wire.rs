@@ -24,6 +24,8 @@ pub(super) struct Candidate {
     pub(super) content: Option<Content>,
     pub(super) finish_reason: Option<String>,
     pub(super) finish_message: Option<String>,
+    /// With what a reply that stopped halfway goes on.
+    pub(super) continuation_token: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

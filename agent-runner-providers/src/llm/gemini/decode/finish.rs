@@ -2,6 +2,8 @@
 
 use agent_runner_core::llm::{ErrorKind, StopReason};
 
+/// The reason of a reply that stopped halfway and can go on.
+pub(super) const CONTINUATION: &str = "CONTINUATION";
 /// Most bytes of what a service says about why it stopped.
 const DETAIL_BYTES_MAX: usize = 1024;
 
@@ -28,6 +30,7 @@ pub(super) fn finish(reason: &str) -> Finish {
         | "BLOCKLIST"
         | "PROHIBITED_CONTENT"
         | "SPII"
+        | "ESCALATION"
         | "MODEL_ARMOR"
         | "IMAGE_SAFETY"
         | "IMAGE_PROHIBITED_CONTENT"
@@ -37,6 +40,7 @@ pub(super) fn finish(reason: &str) -> Finish {
         "MALFORMED_FUNCTION_CALL" | "UNEXPECTED_TOOL_CALL" | "MALFORMED_RESPONSE" => {
             return Finish::Failed(ErrorKind::MalformedResponse);
         }
+        "PUP_LIMITED_DISABLED" => return Finish::Failed(ErrorKind::PermissionDenied),
         // The same conversation would fail again.
         "MISSING_THOUGHT_SIGNATURE" => return Finish::Failed(ErrorKind::InvalidRequest),
         other => StopReason::Other(other.to_owned()),
@@ -71,7 +75,9 @@ mod tests {
             ("BLOCKLIST", stopped(StopReason::ContentFilter)),
             ("PROHIBITED_CONTENT", stopped(StopReason::ContentFilter)),
             ("SPII", stopped(StopReason::ContentFilter)),
+            ("ESCALATION", stopped(StopReason::ContentFilter)),
             ("IMAGE_SAFETY", stopped(StopReason::ContentFilter)),
+            ("PUP_LIMITED_DISABLED", Finish::Failed(ErrorKind::PermissionDenied)),
             ("MALFORMED_FUNCTION_CALL", Finish::Failed(ErrorKind::MalformedResponse)),
             ("UNEXPECTED_TOOL_CALL", Finish::Failed(ErrorKind::MalformedResponse)),
             ("MALFORMED_RESPONSE", Finish::Failed(ErrorKind::MalformedResponse)),

@@ -6,11 +6,15 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use agent_runner_core::message::{Message, Part, ProviderState, Role, ToolCall};
+use agent_runner_core::message::{Message, Part, Role, ToolCall};
 use serde_json::{Map, Value, json};
 
 use super::Target;
-use crate::llm::{names::ToolNames, outgoing::replayed_arguments};
+use crate::llm::{
+    gemini::{CALL_ID, CONTINUATION_TOKEN, SIGNATURE},
+    names::ToolNames,
+    outgoing::replayed_arguments,
+};
 
 /// What Google documents as the signature of a call that no model of theirs made.
 const FOREIGN_SIGNATURE: &str = "skip_thought_signature_validator";
@@ -53,6 +57,26 @@ enum Piece {
 struct Turn {
     speaker: Speaker,
     pieces: Vec<Piece>,
+}
+
+/// The conversation without a reply that is to go on, and with what it goes on: the service wants
+/// the request again that it had stopped answering.
+pub(super) fn paused<'a>(
+    messages: &'a [Message],
+    target: Target<'_>,
+) -> (&'a [Message], Option<&'a str>) {
+    let token = |message: &'a Message| {
+        message.parts.iter().rev().find_map(|part| match part {
+            Part::Text { provider_state, .. } => {
+                target.own(provider_state.as_ref(), CONTINUATION_TOKEN)
+            }
+            _ => None,
+        })
+    };
+    let Some(last) = messages.last().and_then(token) else { return (messages, None) };
+    let replies = messages.iter().rev().take_while(|message| token(message).is_some()).count();
+    let (before, _) = messages.split_at(messages.len().saturating_sub(replies));
+    (before, Some(last))
 }
 
 /// The parts of the system instruction, and the contents.
@@ -109,7 +133,7 @@ impl Writer<'_> {
         let speaker = if role == Role::Assistant { Speaker::Model } else { Speaker::User };
         Some(match part {
             Part::Text { text, provider_state } => {
-                let signature = self.own(provider_state.as_ref(), "thoughtSignature");
+                let signature = self.target.own(provider_state.as_ref(), SIGNATURE);
                 // A signature may sit on an empty text, and is missed where that is gone.
                 if text.is_empty() && signature.is_none() {
                     return None;
@@ -117,7 +141,7 @@ impl Writer<'_> {
                 (speaker, Piece::Said(said(text, signature)))
             }
             Part::Reasoning { text, provider_state } => {
-                let signature = self.own(provider_state.as_ref(), "thoughtSignature")?;
+                let signature = self.target.own(provider_state.as_ref(), SIGNATURE)?;
                 let mut thought = said(text, Some(signature));
                 if let Value::Object(thought) = &mut thought {
                     thought.insert("thought".into(), true.into());
@@ -133,21 +157,10 @@ impl Writer<'_> {
         })
     }
 
-    /// A text that this model sent along, to come back to it.
-    fn own<'s>(&self, state: Option<&'s ProviderState>, field: &str) -> Option<&'s str> {
-        state
-            .filter(|state| {
-                state.provider == self.target.provider && state.model == self.target.model
-            })?
-            .raw
-            .get(field)?
-            .as_str()
-    }
-
     fn call(&mut self, call: &ToolCall) -> Call {
         let state = call.provider_state.as_ref();
         // Only ids of the service's own making go back; one that it gave twice names nothing.
-        let wire_id = self.own(state, "id").map(|id| {
+        let wire_id = self.target.own(state, CALL_ID).map(|id| {
             let id = if self.ids.contains(id) { &call.id } else { id };
             id.to_owned()
         });
@@ -157,7 +170,7 @@ impl Writer<'_> {
             wire_id,
             name: self.names.wire(&call.name),
             arguments: replayed_arguments(&call.arguments),
-            signature: self.own(state, "thoughtSignature").map(str::to_owned),
+            signature: self.target.own(state, SIGNATURE).map(str::to_owned),
         }
     }
 
