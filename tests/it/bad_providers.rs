@@ -17,6 +17,7 @@ use agent_runner_core::{
 };
 use agent_runner_providers::{AnthropicProvider, GeminiProvider, OllamaProvider, OpenAiProvider};
 use agent_runner_tools::StandardTools;
+use secrecy::SecretString;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -38,12 +39,12 @@ impl IdSource for Impatient {
 }
 
 fn provider(wire: Wire, url: &str) -> Arc<dyn LlmProvider> {
-    let key = Some("sk-0123456789abcdef".into());
+    let key = SecretString::from("sk-0123456789abcdef");
     match wire {
-        Wire::OpenAi => Arc::new(OpenAiProvider::new(url, key).unwrap()),
-        Wire::Anthropic => Arc::new(AnthropicProvider::new(url, key).unwrap()),
-        Wire::Gemini => Arc::new(GeminiProvider::new(url, key).unwrap()),
-        Wire::Ollama => Arc::new(OllamaProvider::new(url).unwrap().with_key(key.unwrap()).unwrap()),
+        Wire::OpenAi => Arc::new(OpenAiProvider::new(url, Some(key)).unwrap()),
+        Wire::Anthropic => Arc::new(AnthropicProvider::new(url, Some(key)).unwrap()),
+        Wire::Gemini => Arc::new(GeminiProvider::new(url, Some(key)).unwrap()),
+        Wire::Ollama => Arc::new(OllamaProvider::new(url).unwrap().with_key(key).unwrap()),
     }
 }
 

@@ -16,6 +16,7 @@ mod cli;
 mod crash;
 mod documents;
 mod engine;
+mod providers;
 mod secrets;
 mod service;
 mod support;

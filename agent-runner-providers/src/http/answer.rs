@@ -9,9 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    rate_limits::rate_limits, redact::excerpt, retry_after::retry_after, scrub::Scrubber,
-};
+use super::{rate_limits::rate_limits, redact::excerpt, retry_after::retry_after, scrub::Scrubber};
 use crate::llm::Fault;
 
 /// Bytes of a refusal's body that are read; its error document stands at the beginning.

@@ -9,12 +9,7 @@
     reason = "tests fail by panicking, and a test binary has no public surface"
 )]
 
-#[cfg(any(
-    feature = "anthropic",
-    feature = "gemini",
-    feature = "ollama",
-    feature = "openai"
-))]
+#[cfg(any(feature = "anthropic", feature = "gemini", feature = "ollama", feature = "openai"))]
 mod service;
 
 #[cfg(feature = "anthropic")]
