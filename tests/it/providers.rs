@@ -131,6 +131,11 @@ async fn the_doctor_says_of_every_provider_who_knows_what() {
     let directory = tempfile::tempdir().unwrap();
     let upstream = Upstream::start().await;
     let site = site(directory.path(), &upstream);
+    let output = site.command(&["config", "--json"]).output().await.unwrap();
+    let settings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(settings["providers.later"]["value"], "gemini, NOT_THERE is not set");
+    assert_eq!(settings["providers.local"]["value"], "ollama, without a key");
+    assert_eq!(settings["providers.local"]["source"], "./agent-runner.toml:1");
     let output = site.command(&["doctor", "--json"]).output().await.unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let detail = |what: &str| {

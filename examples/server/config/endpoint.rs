@@ -135,7 +135,22 @@ pub(crate) struct Waits {
     pub(crate) idle: Option<Duration>,
 }
 
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("without a key"),
+            Self::Known(_) | Self::File(_) => f.write_str("key [set]"),
+            Self::Variable(name) | Self::Missing(name) => write!(f, "{name} is not set"),
+        }
+    }
+}
+
 impl Endpoint {
+    /// Where its table stands, as the sources of settings are written.
+    pub(crate) fn source(&self) -> String {
+        format!("{}:{}", self.place.0.display(), self.place.1)
+    }
+
     /// Its place, in words that say where to change it.
     pub(crate) fn place(&self) -> Place<'_> {
         Place(&self.place.0, self.place.1, &self.name)
