@@ -3,7 +3,8 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Mutex, PoisonError},
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -33,21 +34,20 @@ const RATE_MAX: f64 = 1e11;
 /// who sends the bill: `openai` may be a server on this machine.
 #[derive(Default)]
 pub struct GenaiPrices {
-    lists: BTreeMap<String, List>,
-    known: Mutex<HashMap<ModelName, (i64, Option<Price>)>>,
+    lists: BTreeMap<String, String>,
+    known: Mutex<Known>,
 }
 
-/// How the list of a provider is found.
-#[derive(Debug, Clone)]
-enum List {
-    Named(String),
-    // Looked up when a price is wanted: reading the list takes tens of milliseconds.
-    At(String),
+/// Answers that are remembered: the engine asks before each call of a model.
+#[derive(Default)]
+struct Known {
+    prices: HashMap<ModelName, (i64, Option<Price>)>,
+    windows: HashMap<ModelName, Option<u64>>,
 }
 
 impl fmt::Debug for GenaiPrices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GenaiPrices").field("providers", &self.lists.keys()).finish_non_exhaustive()
+        f.debug_struct("GenaiPrices").field("lists", &self.lists).finish_non_exhaustive()
     }
 }
 
@@ -61,19 +61,20 @@ impl GenaiPrices {
     /// With the prices of that list for the models of that provider. An unknown list has none.
     #[must_use]
     pub fn with(mut self, provider: impl Into<String>, list: impl Into<String>) -> Self {
-        self.lists.insert(provider.into(), List::Named(list.into()));
+        self.lists.insert(provider.into(), list.into());
         self
     }
 
     /// With the prices of the service at that address, if there is a list of it. A server that no
     /// list speaks of, such as one on this machine, has none.
     #[must_use]
-    pub fn with_address(
-        mut self,
-        provider: impl Into<String>,
-        base_url: impl Into<String>,
-    ) -> Self {
-        self.lists.insert(provider.into(), List::At(base_url.into()));
+    pub fn with_address(mut self, provider: impl Into<String>, base_url: &str) -> Self {
+        // Reading the list takes tens of milliseconds, which a program without a service saves.
+        if has_domain(base_url)
+            && let Ok(Some(list)) = Calculator::bundled().find_provider(None, Some(base_url))
+        {
+            self.lists.insert(provider.into(), list.id().to_owned());
+        }
         self
     }
 
@@ -82,40 +83,57 @@ impl GenaiPrices {
         Calculator::bundled().providers().map(genai_prices::ProviderInfo::id)
     }
 
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The list and the id under which a model is looked up.
     fn entry<'a>(&'a self, model: &'a ModelName) -> Option<Entry<'a>> {
-        let list = match self.lists.get(model.provider())? {
-            List::Named(list) => list.as_str(),
-            List::At(url) => {
-                Calculator::bundled().find_provider(None, Some(url)).ok().flatten()?.id()
-            }
-        };
+        let list = self.lists.get(model.provider())?;
         let model = model.model();
         Some(Entry { list, model: model.strip_prefix("models/").unwrap_or(model) })
     }
 }
 
+/// Whether an address names its host by a domain, as every service that has a list does; not an IP
+/// address and not a name of the own network.
+fn has_domain(base_url: &str) -> bool {
+    let rest = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.split(':').next().unwrap_or_default();
+    host.contains('.') && host.parse::<IpAddr>().is_err()
+}
+
 impl ModelCatalog for GenaiPrices {
     fn capabilities(&self, model: &ModelName) -> Capabilities {
-        let window = self.entry(model).and_then(|entry| entry.context_window());
-        Capabilities { context_window: window, ..Capabilities::default() }
+        let Some(entry) = self.entry(model) else { return Capabilities::default() };
+        let known = self.known().windows.get(model).copied();
+        let context_window = known.unwrap_or_else(|| {
+            let window = entry.context_window();
+            let mut known = self.known();
+            if known.windows.len() >= KNOWN_MAX {
+                known.windows.clear();
+            }
+            known.windows.insert(model.clone(), window);
+            window
+        });
+        Capabilities { context_window, ..Capabilities::default() }
     }
 
     fn price(&self, model: &ModelName, at: Timestamp) -> Option<Price> {
         let entry = self.entry(model)?;
         let quarter = at.as_second().div_euclid(QUARTER);
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((when, price)) = known().get(model)
+        if let Some((when, price)) = self.known().prices.get(model)
             && *when == quarter
         {
             return price.clone();
         }
         let price = entry.price(at);
-        let mut known = known();
-        if known.len() >= KNOWN_MAX {
-            known.clear();
+        let mut known = self.known();
+        if known.prices.len() >= KNOWN_MAX {
+            known.prices.clear();
         }
-        known.insert(model.clone(), (quarter, price.clone()));
+        known.prices.insert(model.clone(), (quarter, price.clone()));
         price
     }
 }
