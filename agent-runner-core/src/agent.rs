@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::limits;
+use crate::{limits, llm::ReasoningEffort};
 
 /// A model's full name, `provider/model`. The model part may contain slashes itself.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -116,6 +116,9 @@ pub struct AgentSpec {
     /// Sampling temperature, where the model takes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f32>,
+    /// How much the model reasons, where it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<ReasoningEffort>,
     /// Most tokens of one reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u32>,
@@ -138,6 +141,7 @@ impl AgentSpec {
             tool_mode: ToolMode::Auto,
             output_schema: None,
             temperature: None,
+            reasoning: None,
             max_output_tokens: None,
             max_steps: limits::MAX_STEPS_DEFAULT,
             timeout: None,

@@ -2,6 +2,7 @@
 //! machines ask for, journals intent and result, and tells watchers.
 
 mod active;
+mod budgets;
 mod builder;
 mod control;
 mod driver;
@@ -19,6 +20,7 @@ mod worker;
 use std::sync::Arc;
 
 pub use self::{
+    budgets::Spending,
     builder::{BuildError, EngineBuilder, EngineOptions},
     error::{EngineError, EngineErrorKind, FieldError},
     inbox::NewMessage,
@@ -52,6 +54,7 @@ struct Inner {
     worker: WorkerId,
     live: live::Hub,
     active: active::ActiveRuns,
+    budgets: budgets::BudgetCache,
 }
 
 impl Engine {

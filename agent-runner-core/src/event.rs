@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use crate::{
     agent::{ModelName, ToolMode},
+    budget::{Budget, BudgetResource, BudgetScope, OnExceeded, Spend},
     directive::{DirectiveMode, Resolution},
     id::{RunId, StepKey, WorkerId},
-    llm::{StopReason, Usage},
+    llm::{Cost, StopReason, Usage},
     message::Message,
     run::{ParkReason, RunError, RunSpec},
     step::{EffectPolicy, StepError, StepKind},
@@ -68,6 +69,15 @@ pub enum Reply {
     Answer {
         /// Text, or JSON when the agent has an output schema.
         output: Value,
+    },
+    /// It wants to go on with what it says; the model is asked again with it.
+    Continue {},
+    /// It, and the conversation, fill the model's context; the conversation is made shorter.
+    ContextFull {},
+    /// What stands for a part of the conversation from now on.
+    Summary {
+        /// The text.
+        text: String,
     },
     /// It does not fit what was demanded; the model is told and asked again.
     Invalid {
@@ -260,6 +270,9 @@ event_bodies! {
         tool_mode: ToolMode,
         /// Directives up to this event are part of the conversation from here on.
         directives_upto: u64,
+        /// Tokens of the prompt, as estimated before it was sent.
+        #[serde(default)]
+        estimated_tokens: u64,
     }
     /// A model call is still going on.
     "llm.heartbeat" LlmHeartbeat {
@@ -288,6 +301,81 @@ event_bodies! {
         usage: Usage,
         /// Milliseconds from request to end.
         elapsed_ms: u64,
+        /// What it cost; absent when nobody knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Cost>,
+        /// The model that answered, when it is another one than was asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answered_by: Option<ModelName>,
+        /// The service's own id of the request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request_id: Option<String>,
+        /// What was done otherwise than asked.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        notices: Vec<String>,
+    }
+    /// An attempt that did not end well may have been billed; it is taken for this much.
+    "llm.charged" LlmCharged {
+        /// Which step.
+        step: StepKey,
+        /// Which attempt.
+        attempt: u32,
+        /// Its tokens, reported until it ended or estimated.
+        usage: Usage,
+        /// What it took of the budgets.
+        spend: Spend,
+        /// What it cost; absent when nobody knows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost: Option<Cost>,
+    }
+    /// The conversation comes close to what the model can read; it is made shorter.
+    "context.full" ContextFull {
+        /// The model call that would come next.
+        step: StepKey,
+        /// Tokens of its prompt, estimated.
+        tokens: u64,
+        /// Most tokens that it should have.
+        limit: u64,
+    }
+    /// A part of the conversation was replaced by a summary.
+    "context.compacted" ContextCompacted {
+        /// The step that did it.
+        step: StepKey,
+        /// Messages that were replaced.
+        replaced: u64,
+        /// What stands in their place.
+        summary: String,
+    }
+    /// Much of the run's budget is spent.
+    "budget.warning" BudgetWarning {
+        /// Whose budget.
+        scope: BudgetScope,
+        /// How much of it, in per mille.
+        used_per_mille: u64,
+    }
+    /// A budget is spent, or the next model call would exceed it.
+    "budget.exceeded" BudgetExceeded {
+        /// Whose budget.
+        scope: BudgetScope,
+        /// What it limits.
+        resource: BudgetResource,
+        /// The limit.
+        limit: u64,
+        /// What is spent and reserved of it.
+        spent: u64,
+        /// For people: what happened and what to do.
+        message: String,
+        /// What follows.
+        on_exceeded: OnExceeded,
+        /// When the budget begins anew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        renews_at: Option<Timestamp>,
+    }
+    /// Somebody gave the run another budget.
+    "budget.changed" BudgetChanged {
+        /// The budget; no limit when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        budget: Option<Budget>,
     }
     /// What a model said so far is void; it is asked again.
     "llm.attempt_restarted" LlmAttemptRestarted {
@@ -398,6 +486,9 @@ impl EventBody {
             | Self::LlmHeartbeat { step, .. }
             | Self::LlmCompleted { step, .. }
             | Self::LlmAttemptRestarted { step, .. }
+            | Self::LlmCharged { step, .. }
+            | Self::ContextFull { step, .. }
+            | Self::ContextCompacted { step, .. }
             | Self::ToolStarted { step, .. }
             | Self::ToolCompleted { step, .. }
             | Self::ToolFailed { step, .. }
@@ -414,6 +505,9 @@ impl EventBody {
             | Self::RunCanceled { .. }
             | Self::RunCompleted { .. }
             | Self::RunFailed { .. }
+            | Self::BudgetWarning { .. }
+            | Self::BudgetExceeded { .. }
+            | Self::BudgetChanged { .. }
             | Self::DirectiveReceived { .. }
             | Self::SignalReceived { .. } => None,
         }

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod artifact;
+pub mod budget;
 pub mod directive;
 pub mod engine;
 pub mod event;

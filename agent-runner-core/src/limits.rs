@@ -22,6 +22,17 @@ pub const MAX_STEPS_DEFAULT: u32 = 50;
 pub const MAX_STEPS_MAX: u32 = 10_000;
 /// Replies in a row that do not fit the demanded shape before the run fails.
 pub const REPAIRS_MAX: u32 = 3;
+/// Times in a row that a model may pause and go on before the run fails.
+pub const PAUSES_MAX: u32 = 16;
+/// Times that a conversation is made shorter before the same turn.
+pub const COMPACTIONS_MAX: u32 = 3;
+/// Share of a model's context, in per mille, that a prompt may have before the conversation is
+/// made shorter. The rest is for the error of the estimate.
+pub const CONTEXT_PER_MILLE: u64 = 850;
+/// Tokens of the context that are kept for the reply when nobody says how long it may be.
+pub const REPLY_TOKENS: u64 = 4_096;
+/// Share of a budget, in per mille, at which a run is warned.
+pub const BUDGET_WARNING_PER_MILLE: u64 = 800;
 /// Tries of one step for errors that a retry may cure, the first included.
 pub const ATTEMPTS_MAX: u32 = 5;
 /// Times a run may lose its worker in a row before it is parked as poison.

@@ -4,4 +4,6 @@
 pub mod agent;
 mod state;
 
-pub use self::state::{ApplyError, MachineCommand, RunState, SignalState, StepState};
+pub use self::state::{
+    ApplyError, MachineCommand, OpenCall, OverBudget, RunState, SignalState, StepState,
+};

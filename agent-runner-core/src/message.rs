@@ -70,7 +70,8 @@ pub struct ToolCall {
     pub id: String,
     /// The tool's name as the model wrote it.
     pub name: String,
-    /// The arguments; `Value::String` when they were not valid JSON.
+    /// The arguments; `Value::String` when they were not valid JSON. A number in them that has
+    /// more digits than a `Value` keeps is a string of those digits.
     pub arguments: Value,
     /// What the provider wants back verbatim with this part.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::ProjectId;
+use crate::{budget::Budget, id::ProjectId};
 
 /// A named workspace. Tools of a run never see a path outside its directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,12 @@ pub struct Project {
     /// The owner's own data.
     #[serde(default)]
     pub metadata: BTreeMap<String, Value>,
+    /// Most that all its runs may spend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// Most that all its runs may spend on one day (UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub daily_budget: Option<Budget>,
     /// When it was made.
     pub created_at: Timestamp,
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::{
     agent::AgentSpec,
+    budget::{Budget, Spend},
     id::{ProjectId, RunId, WorkerId},
     llm::Usage,
 };
@@ -134,11 +135,14 @@ pub enum ParkReason {
     Ask,
     /// It lost its worker too often in a row.
     Poison,
+    /// A budget is spent.
+    Budget,
 }
 
 impl ParkReason {
     /// Every reason.
-    pub const ALL: [Self; 5] = [Self::Paused, Self::Timer, Self::Signal, Self::Ask, Self::Poison];
+    pub const ALL: [Self; 6] =
+        [Self::Paused, Self::Timer, Self::Signal, Self::Ask, Self::Poison, Self::Budget];
 
     /// The spelling used in SQL and JSON.
     #[must_use]
@@ -149,6 +153,7 @@ impl ParkReason {
             Self::Signal => "signal",
             Self::Ask => "ask",
             Self::Poison => "poison",
+            Self::Budget => "budget",
         }
     }
 
@@ -226,6 +231,8 @@ pub enum FailureReason {
     Refused,
     /// The reply hit the output limit of the model.
     OutputLimit,
+    /// A budget is spent.
+    Budget,
     /// The run asks for a model, provider or tool that this program does not have.
     Configuration,
     /// A person resolved a step as failed beyond repair.
@@ -256,6 +263,27 @@ pub struct RunSpec {
     /// Not before this moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_at: Option<Timestamp>,
+    /// Most that it may spend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// Most that it and all that descend from it may spend. Descendants carry it as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree_budget: Option<Budget>,
+}
+
+impl RunSpec {
+    /// A goal for an agent, without limits.
+    #[must_use]
+    pub fn new(goal: impl Into<String>, agent: AgentSpec) -> Self {
+        Self {
+            goal: goal.into(),
+            agent,
+            notices: Vec::new(),
+            start_at: None,
+            budget: None,
+            tree_budget: None,
+        }
+    }
 }
 
 /// A run as the store keeps it: the projection of its journal plus what the queue needs.
@@ -285,6 +313,9 @@ pub struct Run {
     pub error: Option<RunError>,
     /// Tokens of all model calls so far, lost attempts included where they are known.
     pub usage: Usage,
+    /// What all its model calls took, failed ones included.
+    #[serde(default)]
+    pub spend: Spend,
     /// The run that started it.
     pub parent_id: Option<RunId>,
     /// The first ancestor; itself for a run without parent.

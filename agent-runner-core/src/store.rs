@@ -8,6 +8,7 @@ mod batch;
 mod error;
 mod in_memory;
 mod query;
+mod spend;
 
 use std::{fmt, time::Duration};
 
@@ -21,8 +22,10 @@ pub use self::{
         Change, Control, EventQuery, Order, PutRecord, Record, RecordExpect, RunQuery, Sweep,
         Worker,
     },
+    spend::{Booking, Reserve, Reserved, SpendLine, SpendQuery, Spent},
 };
 use crate::{
+    budget::Spend,
     event::{Event, NewEvent},
     id::{RunId, WorkerId},
     llm::BoxStream,
@@ -75,6 +78,11 @@ pub struct Created {
 /// 10. Two creations with the same idempotency key in the same project give one run.
 /// 11. A signal id is accepted once per run: a batch with a known one is refused as `Duplicate`.
 /// 12. Times that decide about leases are the store's own, not the caller's.
+/// 13. `reserve` grants a wish only if bookings and reservations, this one included, stay within
+///     every limit of it, whatever is reserved at the same time; only to the run's owner.
+/// 14. A booking of a batch takes the place of the reservation of its name, in the same
+///     transaction. A batch that ends a run books what is still reserved for it as it was reserved.
+///     What was booked stays when its run is deleted.
 ///
 /// # Cancellation
 /// A dropped future of a writing method may or may not have written; it is never half written.
@@ -99,6 +107,24 @@ pub trait Store: RecordStore {
     /// # Errors
     /// See contract 5, 6 and 11.
     async fn append(&self, batch: Batch) -> Result<Appended, StoreError>;
+
+    /// Reserves spending for a call that is about to be made.
+    ///
+    /// # Errors
+    /// `Fenced` for anybody but the owner; `NotFound`.
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError>;
+
+    /// Books spending of a call that no run made.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Busy`.
+    async fn book(&self, amount: Spend, lines: Vec<SpendLine>) -> Result<(), StoreError>;
+
+    /// What was spent and is reserved.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Busy`.
+    async fn spent(&self, query: &SpendQuery) -> Result<Spent, StoreError>;
 
     /// Gives at most `max` ready runs to `worker`, most urgent first (priority, then moment, then
     /// id). The runs are as they are after the claim.

@@ -74,7 +74,7 @@ fn about_service() -> OpenApiRouter<Api> {
 fn about_runs() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(run::list, new_run::create))
-        .routes(routes!(run::get, run::delete))
+        .routes(routes!(run::get, run::patch, run::delete))
         .routes(routes!(run::usage))
         .routes(routes!(run::transcript))
         .routes(routes!(step::list))

@@ -7,6 +7,7 @@ mod base;
 mod client;
 #[cfg(feature = "ollama")]
 mod ndjson;
+mod piece;
 mod rate_limits;
 mod redact;
 mod retry_after;

@@ -3,8 +3,14 @@
 //! Every one sits behind a feature of its own and implements a trait of `agent-runner-core`. Only the
 //! [layers](layer) are always there, which wrap any provider.
 
+#[cfg(feature = "_bench")]
+#[doc(hidden)]
+pub mod bench_support;
 #[cfg(feature = "prices")]
 mod catalog;
+#[cfg(test)]
+#[cfg(feature = "_http")]
+mod fuzz;
 #[cfg(feature = "_http")]
 mod http;
 mod llm;
@@ -17,8 +23,6 @@ pub use self::catalog::{GenaiPrices, ModelsFile, ModelsFileError};
 pub use self::http::Timeouts;
 #[cfg(feature = "anthropic")]
 pub use self::llm::anthropic::{AnthropicProvider, CacheLifetime};
-#[cfg(feature = "openai")]
-pub use self::llm::call_ids::CallIdRule;
 #[cfg(feature = "gemini")]
 pub use self::llm::gemini::GeminiProvider;
 pub use self::llm::layer;
@@ -26,8 +30,8 @@ pub use self::llm::layer;
 pub use self::llm::ollama::{OllamaProvider, PullProgress};
 #[cfg(feature = "openai")]
 pub use self::llm::openai::{
-    Echo, Effort, EffortWords, InstructionRole, OpenAiApi, OpenAiProvider, OutputLimit, Profile,
-    ReasoningField,
+    CallIdRule, Echo, Effort, EffortWords, InstructionRole, OpenAiApi, OpenAiProvider, OutputLimit,
+    Profile, ReasoningField,
 };
 #[cfg(feature = "scripted")]
 pub use self::llm::scripted::ScriptedProvider;

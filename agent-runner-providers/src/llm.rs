@@ -3,7 +3,7 @@
 #[cfg(feature = "anthropic")]
 pub(crate) mod anthropic;
 #[cfg(any(feature = "ollama", feature = "openai"))]
-pub(crate) mod call_ids;
+mod call_ids;
 #[cfg(feature = "_http")]
 mod fault;
 #[cfg(feature = "gemini")]

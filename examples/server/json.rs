@@ -2,6 +2,7 @@
 
 use agent_runner::{
     event::{Event, EventBody},
+    llm::MicroUsd,
     run::Run,
     step::Step,
 };
@@ -28,6 +29,12 @@ pub(crate) fn event(event: &Event) -> Value {
         fields.insert("step".to_owned(), json!(step));
     }
     shown
+}
+
+/// Micro-USD as US dollars.
+#[expect(clippy::cast_precision_loss, reason = "shown to people")]
+fn usd(money: MicroUsd) -> f64 {
+    money.0 as f64 / 1e6
 }
 
 /// A run.
@@ -58,6 +65,16 @@ pub(crate) fn run(run: &Run) -> Value {
             "reasoning": run.usage.reasoning,
             "total": run.usage.total(),
         },
+        "spend": {
+            "requests": run.spend.requests,
+            "tokens": run.spend.tokens,
+            "busy_ms": run.spend.busy_ms,
+        },
+        "cost": run.spend.known_cost().map(|money| json!({
+            "usd": usd(money),
+            "micro_usd": money,
+            "unpriced_requests": run.spend.unpriced,
+        })),
         "notices": run.spec.notices,
         "tags": run.tags,
         "metadata": run.metadata,

@@ -57,7 +57,7 @@ impl Providers {
             builder = builder.shared_provider(Arc::clone(provider));
         }
         if let Some(models) = &self.models {
-            builder = builder.operator(Arc::clone(models) as _);
+            builder = builder.operator_catalog(Arc::clone(models) as _);
         }
         builder.catalog(Arc::clone(&self.prices) as _)
     }

@@ -19,6 +19,9 @@ macro_rules! on_every_store {
     };
 }
 
+mod answering;
+mod budgets;
+mod context;
 mod control;
 mod fixture;
 mod lifecycle;

@@ -76,7 +76,7 @@ async fn every_provider_is_listed_with_its_health_its_models_and_who_knows_what_
     }
     let down = &named(&list, "down")["error"];
     assert_eq!(down["code"], "auth", "{down}");
-    assert!(down["message"].as_str().unwrap().ends_with("request req_42"), "{down}");
+    assert!(down["message"].as_str().unwrap().ends_with("(request req_42)"), "{down}");
     assert_eq!(named(&list, "ollama")["error"]["code"], "network");
     assert_eq!(named(&list, "openai")["default"], true);
     let models = all(&client, &site, "/models").await;

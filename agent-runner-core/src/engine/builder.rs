@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Engine, Inner, active::ActiveRuns, live::Hub, wait::WaitTool};
+use super::{Engine, Inner, active::ActiveRuns, budgets::BudgetCache, live::Hub, wait::WaitTool};
 use crate::{
     agent::ModelName,
+    budget::Budget,
     id::{IdSource, SystemIds, WorkerId},
     llm::{LlmProvider, ModelCatalog, ProviderRegistry},
     store::Store,
@@ -29,6 +30,8 @@ pub struct EngineOptions {
     pub poll_interval: Duration,
     /// How long a canceled tool call that must not be repeated may take to end. Default 1 s.
     pub cancel_grace: Duration,
+    /// Most that all runs of all projects may spend on one day (UTC). Default none.
+    pub daily_budget: Option<Budget>,
     /// The machine's name, for people.
     pub host: String,
 }
@@ -43,6 +46,7 @@ impl Default for EngineOptions {
             heartbeat_interval: Duration::from_secs(15),
             poll_interval: Duration::from_millis(500),
             cancel_grace: Duration::from_secs(1),
+            daily_budget: None,
             host: "localhost".to_owned(),
         }
     }
@@ -97,14 +101,14 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets what the operator says of models, which is believed before anybody else.
+    /// What the operator says that models can do and cost: believed before anybody else.
     #[must_use]
-    pub fn operator(mut self, catalog: Arc<dyn ModelCatalog>) -> Self {
+    pub fn operator_catalog(mut self, catalog: Arc<dyn ModelCatalog>) -> Self {
         self.providers.set_operator(catalog);
         self
     }
 
-    /// Sets a list of models, which is believed where nobody else says anything.
+    /// A list of what models can do and cost, for what neither the operator nor a provider says.
     #[must_use]
     pub fn catalog(mut self, catalog: Arc<dyn ModelCatalog>) -> Self {
         self.providers.set_catalog(catalog);
@@ -185,6 +189,7 @@ impl EngineBuilder {
                 worker,
                 live: Hub::default(),
                 active: ActiveRuns::default(),
+                budgets: BudgetCache::default(),
             }),
         })
     }

@@ -86,7 +86,7 @@ impl Engine {
         .await
     }
 
-    /// Lets a paused run go on; a run parked as poison gets another chance.
+    /// Lets a paused run go on; a run parked as poison or for its budget gets another chance.
     ///
     /// # Errors
     /// `NotFound`; `InvalidTransition` for a run that ended.
@@ -95,8 +95,11 @@ impl Engine {
             if run.status.is_terminal() {
                 return refuse(run, "be resumed");
             }
-            let poison = run.park.as_ref().is_some_and(|park| park.reason == ParkReason::Poison);
-            if !run.pause_requested && !poison {
+            let held = run
+                .park
+                .as_ref()
+                .is_some_and(|park| matches!(park.reason, ParkReason::Poison | ParkReason::Budget));
+            if !run.pause_requested && !held {
                 return Ok(Decision::Already);
             }
             let mut batch = inner.command(run);
@@ -311,7 +314,7 @@ impl Inner {
                 batch.patch.park = Some(None);
                 batch.ready = Ready::At(now);
             }
-            Some(ParkReason::Paused | ParkReason::Poison) => {
+            Some(ParkReason::Paused | ParkReason::Poison | ParkReason::Budget) => {
                 batch.patch.park = Some(None);
                 batch.patch.recoveries = Some(0);
                 batch.ready = Ready::At(now);

@@ -5,11 +5,13 @@
 //! decision that led to it is durable, and the run ends only with a write of its own.
 
 mod begin;
+mod budget;
 mod commit;
 mod ending;
 mod model;
 mod outcome;
 mod tool;
+mod turn;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -36,7 +38,7 @@ use crate::{
     id::StepKey,
     limits,
     machine::{MachineCommand, RunState},
-    run::{Run, RunStatus},
+    run::{ParkReason, Run, RunStatus},
     schema::Schema,
     step::EffectPolicy,
     store::StoreErrorKind,
@@ -72,6 +74,8 @@ struct Active {
     progress: Option<Arc<Progress>>,
     /// Pieces received at the last heartbeat.
     pieces_told: u64,
+    /// Whether something is reserved for it.
+    reserved: bool,
 }
 
 pub(super) struct Driver {
@@ -226,8 +230,9 @@ impl Driver {
             ))
         })?;
         match &body {
-            EventBody::LlmCompleted { .. } => {
+            EventBody::LlmCompleted { .. } | EventBody::LlmCharged { .. } => {
                 self.outbox.patch.usage = Some(self.state.usage());
+                self.outbox.patch.spend = Some(self.state.spend());
             }
             EventBody::StepSucceeded { .. } if self.run.recoveries > 0 => {
                 self.run.recoveries = 0;
@@ -243,7 +248,8 @@ impl Driver {
     fn advance(&mut self) -> Result<(), Stop> {
         // A pure step may end in the same breath, so that others can begin: look again.
         loop {
-            let held = self.pause || self.look || self.inner.active.is_draining();
+            let over = self.state.over_budget().is_some();
+            let held = self.pause || self.look || over || self.inner.active.is_draining();
             if held || self.outbox.len() > OUTBOX_MAX {
                 return Ok(());
             }
@@ -259,7 +265,13 @@ impl Driver {
                         }
                         self.begin_tool(&step, &call)?
                     }
+                    MachineCommand::Compact { compaction }
+                        if !self.active.contains_key(&compaction.step) =>
+                    {
+                        self.begin_compaction(&compaction)?
+                    }
                     MachineCommand::CallModel { .. }
+                    | MachineCommand::Compact { .. }
                     | MachineCommand::CallTool { .. }
                     | MachineCommand::Complete { .. }
                     | MachineCommand::Fail { .. } => false,
@@ -393,6 +405,14 @@ impl Driver {
     fn rest(&self) -> Rest {
         if self.pause {
             return Rest::Pause;
+        }
+        if let Some(over) = self.state.over_budget() {
+            return Rest::Park {
+                reason: ParkReason::Budget,
+                step: None,
+                wake_at: over.renews_at,
+                on: serde_json::json!({"budget": over.scope.as_str()}),
+            };
         }
         match self.state.next().into_iter().next() {
             Some(MachineCommand::Complete { output }) => Rest::Complete(output),

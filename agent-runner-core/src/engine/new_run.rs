@@ -8,10 +8,11 @@ use serde_json::Value;
 use super::{Engine, EngineError, EngineErrorKind, FieldError};
 use crate::{
     agent::{AgentSpec, ModelName, ToolMode},
+    budget::{Budget, Spend},
     event::EventBody,
     id::{ProjectId, RunId},
     limits,
-    llm::Usage,
+    llm::{ReasoningEffort, Usage},
     message::{clean_text, clean_value},
     run::{Run, RunSpec, RunStatus},
     schema::Schema,
@@ -48,6 +49,12 @@ pub struct NewRun {
     pub max_steps: Option<u32>,
     /// Most time from now on.
     pub timeout: Option<Duration>,
+    /// How much the model reasons.
+    pub reasoning: Option<ReasoningEffort>,
+    /// Most that the run may spend.
+    pub budget: Option<Budget>,
+    /// Most that the run and all that descend from it may spend.
+    pub tree_budget: Option<Budget>,
     /// Smaller is sooner, -1000..=1000.
     pub priority: i32,
     /// Not before this moment.
@@ -116,6 +123,7 @@ impl Engine {
             output: None,
             error: None,
             usage: Usage::default(),
+            spend: Spend::default(),
             parent_id: None,
             root_id: id,
             priority: new.priority,
@@ -159,11 +167,19 @@ impl Engine {
             tool_mode: new.tool_mode,
             output_schema,
             temperature: new.temperature,
+            reasoning: new.reasoning,
             max_output_tokens: new.max_output_tokens,
             max_steps: new.max_steps.unwrap_or(limits::MAX_STEPS_DEFAULT),
             timeout: new.timeout,
         };
-        Ok(RunSpec { goal, agent, notices, start_at: new.start_at })
+        Ok(RunSpec {
+            goal,
+            agent,
+            notices,
+            start_at: new.start_at,
+            budget: new.budget.filter(Budget::is_limited),
+            tree_budget: new.tree_budget.filter(Budget::is_limited),
+        })
     }
 
     fn model(
@@ -226,6 +242,8 @@ fn check_bounds(new: &NewRun, wrong: &mut Wrong) {
     if let Some(Err(error)) = new.output_schema.as_ref().map(Schema::compile) {
         wrong.add("/output_schema", format!("not a JSON Schema: {error}"));
     }
+    check_budget("/options/budget", new.budget.as_ref(), wrong);
+    check_budget("/options/tree_budget", new.tree_budget.as_ref(), wrong);
     if new.temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
         wrong.add("/options/temperature", "must be between 0 and 2");
     }
@@ -250,6 +268,25 @@ fn check_bounds(new: &NewRun, wrong: &mut Wrong) {
     }
     if new.idempotency_key.as_ref().is_some_and(|key| key.is_empty() || key.len() > 255) {
         wrong.add("/idempotency_key", "must have 1 to 255 bytes");
+    }
+}
+
+/// A budget of nothing is a slip of the pen: such a run could not even begin.
+pub(super) fn check_budget(pointer: &str, budget: Option<&Budget>, wrong: &mut Wrong) {
+    let Some(budget) = budget else { return };
+    let money = budget.micro_usd.map(|money| money.0);
+    for (name, limit) in [
+        ("requests", budget.requests),
+        ("tokens", budget.tokens),
+        ("usd", money),
+        ("seconds", budget.seconds),
+    ] {
+        if limit == Some(0) {
+            wrong.add(
+                &format!("{pointer}/{name}"),
+                "must be more than 0; leave it out for no limit",
+            );
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Engine, EngineError, EngineErrorKind, new_run::Wrong};
 use crate::{
+    budget::Budget,
     id::ProjectId,
     project::{DEFAULT_PROJECT, Project},
     run::RunStatus,
@@ -13,7 +14,8 @@ use crate::{
     time,
 };
 
-const PROJECTS: &str = "project";
+/// The collection of projects.
+pub(super) const PROJECTS: &str = "project";
 /// Maps a name to a project's id; what makes names unique.
 const NAMES: &str = "project_name";
 /// How long a name may stand without its project before it counts as left behind by a crash.
@@ -30,6 +32,10 @@ pub struct NewProject {
     pub description: Option<String>,
     /// The owner's own data.
     pub metadata: BTreeMap<String, Value>,
+    /// Most that all its runs may spend.
+    pub budget: Option<Budget>,
+    /// Most that all its runs may spend on one day (UTC).
+    pub daily_budget: Option<Budget>,
 }
 
 /// Changes of a project; `None` keeps what is there.
@@ -39,6 +45,10 @@ pub struct ProjectPatch {
     pub description: Option<String>,
     /// The owner's own data.
     pub metadata: Option<BTreeMap<String, Value>>,
+    /// Most that all its runs may spend; a budget without limits takes the limits away.
+    pub budget: Option<Budget>,
+    /// Most that all its runs may spend on one day (UTC).
+    pub daily_budget: Option<Budget>,
 }
 
 /// A project and the version of its record, for optimistic concurrency.
@@ -87,6 +97,8 @@ impl Engine {
             name: new.name,
             description: new.description,
             metadata: new.metadata,
+            budget: new.budget.filter(Budget::is_limited),
+            daily_budget: new.daily_budget.filter(Budget::is_limited),
             created_at: self.inner.clock.now(),
         };
         self.put_project(&project, RecordExpect::Absent).await
@@ -179,6 +191,12 @@ impl Engine {
         }
         if let Some(metadata) = patch.metadata {
             project.metadata = metadata;
+        }
+        if let Some(budget) = patch.budget {
+            project.budget = Some(budget).filter(Budget::is_limited);
+        }
+        if let Some(budget) = patch.daily_budget {
+            project.daily_budget = Some(budget).filter(Budget::is_limited);
         }
         self.put_project(&project, RecordExpect::Version(version.unwrap_or(current))).await
     }

@@ -7,9 +7,10 @@ use serde_json::Value;
 use super::{Engine, EngineError, EngineErrorKind, WatchOptions, journal, live::Frame};
 use crate::{
     agent::ModelName,
+    budget::{Budget, Spend},
     event::{Event, EventBody},
     id::{RunId, StepKey},
-    llm::Usage,
+    llm::{Cost, Usage},
     machine::RunState,
     message::{Message, Role},
     run::Run,
@@ -31,24 +32,32 @@ pub struct StepDetail {
     pub usage: Option<Usage>,
 }
 
-/// Tokens of one model call.
+/// What one model call used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepUsage {
     /// The step.
     pub step: StepKey,
-    /// The model.
+    /// The model that answered, else the one that was asked.
     pub model: ModelName,
     /// Its tokens.
     pub usage: Usage,
     /// Milliseconds it took.
     pub elapsed_ms: u64,
+    /// What it cost; `None` when nobody knows.
+    pub cost: Option<Cost>,
+    /// Whether it is an attempt that failed and may have been billed.
+    pub failed: bool,
 }
 
-/// Tokens of a run.
+/// What a run used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunUsage {
-    /// Of all calls.
+    /// Tokens of all calls.
     pub total: Usage,
+    /// What all calls took of the budgets.
+    pub spend: Spend,
+    /// Most that the run may spend now.
+    pub budget: Option<Budget>,
     /// Of each call, in order.
     pub steps: Vec<StepUsage>,
 }
@@ -171,30 +180,31 @@ impl Engine {
         Ok(state)
     }
 
-    /// The tokens of a run.
+    /// What a run used.
     ///
     /// # Errors
     /// `NotFound`.
     pub async fn usage(&self, id: RunId) -> Result<RunUsage, EngineError> {
         let run = self.inner.store.run(id).await?;
         let mut query = EventQuery::after(0);
-        query.kinds = vec!["llm.completed".to_owned()];
+        query.kinds =
+            ["llm.completed", "llm.charged", "budget.changed"].map(str::to_owned).to_vec();
         let mut steps = Vec::new();
+        let mut budget = run.spec.budget;
         loop {
             let page = self.inner.store.events(id, &query).await?;
             let full = page.len() >= query.limit;
             for event in page {
                 query.after = event.seq;
                 let event = journal::whole(&*self.inner.store, event).await?;
-                if let Ok(Some(EventBody::LlmCompleted { step, usage, elapsed_ms, .. })) =
-                    EventBody::from_event(&event)
-                {
-                    let model = run.spec.agent.model.clone();
-                    steps.push(StepUsage { step, model, usage, elapsed_ms });
+                match EventBody::from_event(&event) {
+                    Ok(Some(EventBody::BudgetChanged { budget: changed })) => budget = changed,
+                    Ok(Some(body)) => steps.extend(step_usage(body, &run.spec.agent.model)),
+                    Ok(None) | Err(_) => {}
                 }
             }
             if !full {
-                return Ok(RunUsage { total: run.usage, steps });
+                return Ok(RunUsage { total: run.usage, spend: run.spend, budget, steps });
             }
         }
     }
@@ -230,5 +240,19 @@ impl Engine {
     /// What the store says.
     pub async fn workers(&self) -> Result<Vec<Worker>, EngineError> {
         Ok(self.inner.store.workers().await?)
+    }
+}
+
+fn step_usage(body: EventBody, asked: &ModelName) -> Option<StepUsage> {
+    match body {
+        EventBody::LlmCompleted { step, usage, elapsed_ms, cost, answered_by, .. } => {
+            let model = answered_by.unwrap_or_else(|| asked.clone());
+            Some(StepUsage { step, model, usage, elapsed_ms, cost, failed: false })
+        }
+        EventBody::LlmCharged { step, usage, spend, cost, .. } => {
+            let (model, elapsed_ms) = (asked.clone(), spend.busy_ms);
+            Some(StepUsage { step, model, usage, elapsed_ms, cost, failed: true })
+        }
+        _ => None,
     }
 }

@@ -114,6 +114,9 @@ impl EventBody {
                     format!("The model asks for {}.", quote(&names.join(", ")))
                 }
                 Reply::Answer { .. } => "The model answered.".into(),
+                Reply::Continue {} => "The model wants to go on.".into(),
+                Reply::ContextFull {} => "The model ran out of context.".into(),
+                Reply::Summary { .. } => "The model summarised the conversation.".into(),
                 Reply::Invalid { problem } => {
                     format!("The model's reply is not usable: {}", quote(problem))
                 }
@@ -124,6 +127,22 @@ impl EventBody {
             Self::LlmAttemptRestarted { reason, .. } => {
                 format!("The model is asked again: {}", quote(reason))
             }
+            Self::LlmCharged { step, attempt, spend, .. } => {
+                format!("Attempt {attempt} of {step} counts as {} tokens.", spend.tokens)
+            }
+            Self::ContextFull { tokens, limit, .. } => {
+                format!(
+                    "The conversation has about {tokens} tokens, {limit} are good: it is made shorter."
+                )
+            }
+            Self::ContextCompacted { replaced, .. } => {
+                format!("{replaced} messages were replaced by a summary.")
+            }
+            Self::BudgetWarning { scope, used_per_mille } => {
+                format!("{} % of {scope} is spent.", used_per_mille / 10)
+            }
+            Self::BudgetExceeded { message, .. } => quote(message),
+            Self::BudgetChanged { .. } => "The run got another budget.".into(),
             other => other.kind().to_owned(),
         }
     }

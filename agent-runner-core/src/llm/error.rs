@@ -281,7 +281,7 @@ impl ProviderError {
     #[must_use]
     pub fn report(&self) -> String {
         match self.request_id() {
-            Some(id) => format!("{self}, request {id}"),
+            Some(id) => format!("{self} (request {id})"),
             None => self.to_string(),
         }
     }

@@ -1,6 +1,8 @@
 //! The agent machine: ask the model, run the tools it asks for, ask again, until it answers.
 
+pub mod compact;
 pub mod constrained;
+pub mod final_tool;
 mod reply;
 mod request;
 #[cfg(test)]
@@ -12,9 +14,11 @@ pub use self::{
 };
 use super::MachineCommand;
 use crate::{
+    budget::OnExceeded,
     event::{EventBody, Reply},
     id::StepKey,
     limits,
+    llm::Usage,
     message::{Message, Part, Role, ToolCall},
     run::{FailureReason, RunError, RunSpec},
 };
@@ -31,6 +35,8 @@ enum Phase {
     Ask,
     /// The model is being asked.
     Asking(StepKey),
+    /// The conversation has to be made shorter, by this step.
+    Compacting(Compaction),
     /// Tools are being run.
     Tools(Vec<PendingCall>),
     /// The model answered.
@@ -44,6 +50,17 @@ struct PendingCall {
     step: StepKey,
     call: ToolCall,
     result: Option<Part>,
+}
+
+/// A conversation on its way to be shorter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compaction {
+    /// The step that does it.
+    pub step: StepKey,
+    /// Messages after the goal that are replaced.
+    pub replaced: usize,
+    /// Tokens that the conversation should have at most.
+    pub limit: u64,
 }
 
 /// A message to the run that the model has not read yet.
@@ -62,6 +79,14 @@ pub struct AgentMachine {
     turn: u32,
     /// Replies in a row that were not usable.
     repairs: u32,
+    /// Replies in a row that were pauses.
+    pauses: u32,
+    /// Compactions since the model last said something.
+    compactions: u32,
+    /// The estimate of the prompt of the call in progress.
+    estimated: u64,
+    /// How many tokens the service counts for 1,000 estimated ones.
+    per_mille: u64,
     conversation: Vec<Message>,
     unread: Vec<Unread>,
 }
@@ -73,6 +98,10 @@ impl Default for AgentMachine {
             phase: Phase::Empty,
             turn: 0,
             repairs: 0,
+            pauses: 0,
+            compactions: 0,
+            estimated: 0,
+            per_mille: 1_000,
             conversation: Vec::new(),
             unread: Vec::new(),
         }
@@ -91,16 +120,32 @@ impl AgentMachine {
             EventBody::DirectiveReceived { text, .. } => {
                 self.unread.push(Unread { seq, text: text.clone() });
             }
-            EventBody::LlmStarted { step, attempt, directives_upto, .. } => {
+            EventBody::LlmStarted { step, .. } if self.compacts(step) => {}
+            EventBody::LlmStarted { step, attempt, directives_upto, estimated_tokens, .. } => {
                 if *attempt == 1 {
                     self.turn += 1;
                 }
+                self.estimated = *estimated_tokens;
                 self.read(*directives_upto);
                 self.phase = Phase::Asking(step.clone());
             }
-            EventBody::LlmCompleted { step, reply_message, reply, .. } => {
-                self.conversation.push(reply_message.clone());
+            EventBody::LlmCompleted { reply: Reply::Summary { .. }, .. } => {}
+            EventBody::LlmCompleted { step, reply_message, reply, usage, .. } => {
+                self.calibrate(usage);
+                if *reply != (Reply::ContextFull {}) {
+                    self.compactions = 0;
+                    self.conversation.push(reply_message.clone());
+                }
                 self.take_reply(step, reply);
+            }
+            EventBody::ContextFull { limit, .. } => self.begin_compaction(*limit),
+            EventBody::ContextCompacted { replaced, summary, .. } => {
+                let replaced = usize::try_from(*replaced).unwrap_or(usize::MAX);
+                self.conversation = compact::compacted(&self.conversation, replaced, summary);
+                self.phase = Phase::Ask;
+            }
+            EventBody::BudgetExceeded { message, on_exceeded: OnExceeded::Fail, .. } => {
+                self.fail(FailureReason::Budget, message.clone());
             }
             EventBody::ToolCompleted { step, call_id, tool, output, model_bytes_max, .. } => {
                 let text = shown_to_model(output, *model_bytes_max);
@@ -110,18 +155,67 @@ impl AgentMachine {
                 self.take_result(step, call_id, tool, for_model.clone(), true);
             }
             EventBody::StepCanceled { step, .. } if self.asks(step) => self.phase = Phase::Ask,
-            EventBody::StepFailed { step, error } if self.asks(step) => {
-                self.phase = Phase::Failed(RunError {
-                    reason: if error.code == CONFIGURATION {
-                        FailureReason::Configuration
-                    } else {
-                        FailureReason::Provider
-                    },
-                    message: error.message.clone(),
-                });
+            EventBody::StepCanceled { step, .. } if self.compacts(step) => self.phase = Phase::Ask,
+            EventBody::StepFailed { step, error } if self.asks(step) || self.compacts(step) => {
+                let reason = if error.code == CONFIGURATION {
+                    FailureReason::Configuration
+                } else {
+                    FailureReason::Provider
+                };
+                self.fail(reason, error.message.clone());
             }
             _ => {}
         }
+    }
+
+    fn fail(&mut self, reason: FailureReason, message: String) {
+        self.phase = Phase::Failed(RunError { reason, message });
+    }
+
+    fn compacts(&self, step: &StepKey) -> bool {
+        matches!(&self.phase, Phase::Compacting(compaction) if compaction.step == *step)
+    }
+
+    /// Learns how the service counts.
+    fn calibrate(&mut self, usage: &Usage) {
+        if let (Some(prompt), 1..) = (usage.prompt(), self.estimated) {
+            self.per_mille = (prompt.saturating_mul(1_000) / self.estimated).clamp(250, 4_000);
+        }
+    }
+
+    /// The tokens of a prompt as the service will count them, if it counts as it did until now.
+    #[must_use]
+    pub const fn corrected(&self, estimated: u64) -> u64 {
+        estimated.saturating_mul(self.per_mille) / 1_000
+    }
+
+    /// Whether the conversation can be made so much shorter that it fits `limit` tokens, as the
+    /// service counts.
+    #[must_use]
+    pub fn can_compact(&self, limit: u64) -> bool {
+        self.compactions < limits::COMPACTIONS_MAX && self.replaced(limit).is_some()
+    }
+
+    fn replaced(&self, limit: u64) -> Option<usize> {
+        compact::replaced(&self.conversation, self.uncorrected(limit))
+    }
+
+    const fn uncorrected(&self, tokens: u64) -> u64 {
+        tokens.saturating_mul(1_000) / self.per_mille
+    }
+
+    fn begin_compaction(&mut self, limit: u64) {
+        let Some(replaced) = self.replaced(limit) else { return };
+        self.compactions += 1;
+        let number = match self.compactions {
+            1 => String::new(),
+            n => format!(".{n}"),
+        };
+        self.phase = Phase::Compacting(Compaction {
+            step: StepKey::new(format!("turn.{}.compact{number}", self.turn + 1)),
+            replaced,
+            limit: self.uncorrected(limit),
+        });
     }
 
     fn asks(&self, step: &StepKey) -> bool {
@@ -140,7 +234,7 @@ impl AgentMachine {
     fn take_reply(&mut self, step: &StepKey, reply: &Reply) {
         match reply {
             Reply::ToolCalls { calls } => {
-                self.repairs = 0;
+                (self.repairs, self.pauses) = (0, 0);
                 let turn = self.turn;
                 self.phase = Phase::Tools(
                     calls
@@ -154,24 +248,68 @@ impl AgentMachine {
                         .collect(),
                 );
             }
-            Reply::Answer { output } => self.phase = Phase::Answered(output.clone()),
-            Reply::Invalid { problem } => {
-                self.repairs += 1;
-                self.phase = if self.repairs > limits::REPAIRS_MAX {
-                    Phase::Failed(RunError {
-                        reason: FailureReason::InvalidOutput,
-                        message: format!(
-                            "the model's replies stayed unusable after {} corrections, last in {step}: {problem}",
-                            limits::REPAIRS_MAX
-                        ),
-                    })
-                } else {
-                    self.conversation.push(Message::text(Role::User, problem.clone()));
-                    Phase::Ask
-                };
+            Reply::Answer { output } => {
+                self.answer_calls("Accepted.", false);
+                self.phase = Phase::Answered(output.clone());
             }
+            Reply::Continue {} => self.go_on(),
+            Reply::Invalid { problem } => self.correct(step, problem),
             Reply::Failure { error } => self.phase = Phase::Failed(error.clone()),
+            // What makes the conversation shorter comes as an event of its own.
+            Reply::ContextFull {} => self.fail(
+                FailureReason::Provider,
+                "the conversation does not fit the model and cannot be made shorter; use a model \
+                 with a larger context, or a smaller goal"
+                    .to_owned(),
+            ),
+            Reply::Summary { .. } => {}
         }
+    }
+
+    fn go_on(&mut self) {
+        self.pauses += 1;
+        if self.pauses > limits::PAUSES_MAX {
+            let message = format!("the model paused {} times in a row", limits::PAUSES_MAX);
+            self.fail(FailureReason::InvalidOutput, message);
+        } else {
+            self.phase = Phase::Ask;
+        }
+    }
+
+    /// Tells the model what is wrong with its reply, as often as that is sensible.
+    fn correct(&mut self, step: &StepKey, problem: &str) {
+        self.repairs += 1;
+        if self.repairs > limits::REPAIRS_MAX {
+            let message = format!(
+                "the model's replies stayed unusable after {} corrections, last in {step}: {problem}",
+                limits::REPAIRS_MAX
+            );
+            self.fail(FailureReason::InvalidOutput, message);
+            return;
+        }
+        if !self.answer_calls(problem, true) {
+            self.conversation.push(Message::text(Role::User, problem));
+        }
+        self.phase = Phase::Ask;
+    }
+
+    /// Answers the calls of the last reply that no tool answers, because services refuse a
+    /// conversation with a call that was never answered; whether there were any.
+    fn answer_calls(&mut self, text: &str, is_error: bool) -> bool {
+        let calls = self.conversation.last().into_iter().flat_map(Message::tool_calls);
+        let parts: Vec<Part> = calls
+            .map(|call| Part::ToolResult {
+                call_id: call.id.clone(),
+                name: call.name.clone(),
+                text: text.to_owned(),
+                is_error,
+            })
+            .collect();
+        let any = !parts.is_empty();
+        if any {
+            self.conversation.push(Message { role: Role::Tool, parts });
+        }
+        any
     }
 
     fn take_result(
@@ -208,6 +346,9 @@ impl AgentMachine {
             Phase::Ask if turns_left => vec![MachineCommand::CallModel { step: self.next_turn() }],
             Phase::Ask => vec![MachineCommand::Fail { error: self.out_of_turns(spec) }],
             Phase::Asking(step) => vec![MachineCommand::CallModel { step: step.clone() }],
+            Phase::Compacting(compaction) => {
+                vec![MachineCommand::Compact { compaction: compaction.clone() }]
+            }
             Phase::Tools(calls) => calls
                 .iter()
                 .filter(|pending| pending.result.is_none())

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::agent::AgentMachine;
+use super::agent::{AgentMachine, Compaction};
 use crate::{
+    budget::{Budget, BudgetScope, OnExceeded, Spend},
     directive::Resolution,
     event::EventBody,
     id::StepKey,
@@ -24,6 +25,11 @@ pub enum MachineCommand {
     CallModel {
         /// Under this key.
         step: StepKey,
+    },
+    /// Make the conversation shorter.
+    Compact {
+        /// How.
+        compaction: Compaction,
     },
     /// Run a tool, or refuse the call.
     CallTool {
@@ -95,6 +101,28 @@ pub enum ApplyError {
     UnknownStep(StepKey),
 }
 
+/// A model call of which the journal does not know the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCall {
+    /// The step that calls.
+    pub step: StepKey,
+    /// Which attempt of it.
+    pub attempt: u32,
+    /// Tokens of its prompt, estimated.
+    pub estimated: u64,
+    /// Pieces of its reply that were heard until the last heartbeat.
+    pub pieces: u64,
+}
+
+/// A budget that is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OverBudget {
+    /// Whose.
+    pub scope: BudgetScope,
+    /// When it begins anew.
+    pub renews_at: Option<Timestamp>,
+}
+
 /// The fold of a run's journal.
 #[derive(Debug, Clone)]
 pub struct RunState {
@@ -102,6 +130,11 @@ pub struct RunState {
     steps: HashMap<StepKey, StepState>,
     signals: Vec<SignalState>,
     usage: Usage,
+    spend: Spend,
+    call: Option<OpenCall>,
+    budget: Option<Budget>,
+    over_budget: Option<OverBudget>,
+    warned: bool,
     machine: AgentMachine,
 }
 
@@ -112,6 +145,11 @@ impl Default for RunState {
             steps: HashMap::new(),
             signals: Vec::new(),
             usage: Usage::default(),
+            spend: Spend::default(),
+            call: None,
+            budget: None,
+            over_budget: None,
+            warned: false,
             machine: AgentMachine::default(),
         }
     }
@@ -156,7 +194,6 @@ impl RunState {
             E::StepResolved { step, resolution } => {
                 self.known(step)?.resolution = Some(resolution.clone());
             }
-            E::LlmCompleted { usage, .. } => self.usage = self.usage.plus(*usage),
             E::SignalReceived { id, name, data } => self.signals.push(SignalState {
                 id: id.clone(),
                 name: name.clone(),
@@ -165,8 +202,56 @@ impl RunState {
             E::ToolCompleted { step, output, .. } => self.consume_signal(step, output),
             _ => {}
         }
+        self.account(event);
         self.machine.apply(seq, event);
         Ok(())
+    }
+
+    /// Takes in what an event says about spending.
+    fn account(&mut self, event: &EventBody) {
+        use EventBody as E;
+        match event {
+            E::RunQueued { spec } => self.budget = spec.budget,
+            E::RunClaimed { .. } | E::RunResumed {} => self.over_budget = None,
+            E::LlmStarted { step, attempt, estimated_tokens, .. } => {
+                let (step, attempt) = (step.clone(), *attempt);
+                let estimated = *estimated_tokens;
+                self.call = Some(OpenCall { step, attempt, estimated, pieces: 0 });
+            }
+            E::LlmHeartbeat { step, tokens, .. } => {
+                if let Some(call) = self.call.as_mut().filter(|call| call.step == *step) {
+                    call.pieces = *tokens;
+                }
+            }
+            E::LlmCompleted { usage, cost, elapsed_ms, .. } => {
+                let money = cost.as_ref().map(|cost| cost.micro_usd);
+                self.take_spend(*usage, Spend::of_call(usage, money, *elapsed_ms));
+            }
+            E::LlmCharged { usage, spend, .. } => self.take_spend(*usage, *spend),
+            E::StepRetrying { step, .. }
+            | E::StepFailed { step, .. }
+            | E::StepCanceled { step, .. }
+                if self.call.as_ref().is_some_and(|call| call.step == *step) =>
+            {
+                self.call = None;
+            }
+            E::BudgetExceeded { scope, on_exceeded: OnExceeded::Park, renews_at, .. } => {
+                self.over_budget = Some(OverBudget { scope: *scope, renews_at: *renews_at });
+            }
+            E::BudgetChanged { budget } => {
+                self.budget = *budget;
+                self.over_budget = None;
+                self.warned = false;
+            }
+            E::BudgetWarning { .. } => self.warned = true,
+            _ => {}
+        }
+    }
+
+    fn take_spend(&mut self, usage: Usage, spend: Spend) {
+        self.usage = self.usage.plus(usage);
+        self.spend = self.spend.plus(spend);
+        self.call = None;
     }
 
     fn start(
@@ -253,6 +338,43 @@ impl RunState {
     #[must_use]
     pub const fn usage(&self) -> Usage {
         self.usage
+    }
+
+    /// What all model calls took so far.
+    #[must_use]
+    pub const fn spend(&self) -> Spend {
+        self.spend
+    }
+
+    /// The model call that has not ended.
+    #[must_use]
+    pub const fn call(&self) -> Option<&OpenCall> {
+        self.call.as_ref()
+    }
+
+    /// Remembers how much of a reply was heard, which no event says until the next heartbeat.
+    pub(crate) fn hear(&mut self, step: &StepKey, pieces: u64) {
+        if let Some(call) = self.call.as_mut().filter(|call| call.step == *step) {
+            call.pieces = call.pieces.max(pieces);
+        }
+    }
+
+    /// Most that the run may spend.
+    #[must_use]
+    pub const fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
+    }
+
+    /// The budget for which the run waits.
+    #[must_use]
+    pub const fn over_budget(&self) -> Option<OverBudget> {
+        self.over_budget
+    }
+
+    /// Whether it was said that much of the budget is spent.
+    #[must_use]
+    pub const fn is_warned(&self) -> bool {
+        self.warned
     }
 
     /// The machine.

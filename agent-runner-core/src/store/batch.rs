@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::Booking;
 use crate::{
+    budget::Spend,
     event::NewEvent,
     id::{RunId, StepKey, WorkerId},
     llm::Usage,
@@ -28,6 +30,8 @@ pub struct Batch {
     pub signals: Vec<SignalRow>,
     /// Payloads too large for their events.
     pub blobs: Vec<Blob>,
+    /// What calls took.
+    pub bookings: Vec<Booking>,
     /// Whether the run is listed for claiming afterwards.
     pub ready: Ready,
 }
@@ -44,6 +48,7 @@ impl Batch {
             steps: Vec::new(),
             signals: Vec::new(),
             blobs: Vec::new(),
+            bookings: Vec::new(),
             ready: Ready::Keep,
         }
     }
@@ -85,6 +90,8 @@ pub struct RunPatch {
     pub error: Option<RunError>,
     /// The new total of tokens.
     pub usage: Option<Usage>,
+    /// The new total of what model calls took.
+    pub spend: Option<Spend>,
     /// First claimed.
     pub started_at: Option<Timestamp>,
     /// Ended. Set exactly when `status` is terminal.

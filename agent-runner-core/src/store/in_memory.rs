@@ -7,6 +7,7 @@ mod append;
 mod listing;
 mod queue;
 mod record;
+mod spend;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -24,9 +25,11 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use self::state::State;
 use super::{
     Appended, Batch, Change, Control, Created, Durability, EventQuery, PutRecord, Ready, Record,
-    RecordExpect, RecordStore, RunQuery, Store, StoreError, Sweep, Worker,
+    RecordExpect, RecordStore, Reserve, Reserved, RunQuery, SpendLine, SpendQuery, Spent, Store,
+    StoreError, Sweep, Worker,
 };
 use crate::{
+    budget::Spend,
     event::{Event, NewEvent},
     id::{RunId, WorkerId},
     llm::BoxStream,
@@ -121,6 +124,19 @@ impl Store for InMemoryStore {
         let appended = self.state().append(batch)?;
         self.tell_of(run, ready);
         Ok(appended)
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
+        self.state().reserve(reserve)
+    }
+
+    async fn book(&self, amount: Spend, lines: Vec<SpendLine>) -> Result<(), StoreError> {
+        self.state().spending.book(amount, lines);
+        Ok(())
+    }
+
+    async fn spent(&self, query: &SpendQuery) -> Result<Spent, StoreError> {
+        Ok(self.state().spending.spent(query, None))
     }
 
     async fn claim(&self, worker: WorkerId, max: usize) -> Result<Vec<Run>, StoreError> {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::Spend,
     event::{Event, NewEvent},
     id::{RunId, WorkerId},
     llm::BoxStream,
@@ -17,8 +18,8 @@ use crate::{
     step::Step,
     store::{
         Appended, Batch, Change, Control, Created, Durability, EventQuery, PutRecord, Ready,
-        Record, RecordExpect, RecordStore, RunQuery, Store, StoreError, StoreErrorKind, Sweep,
-        Worker,
+        Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery, SpendLine, SpendQuery,
+        Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
     },
 };
 
@@ -40,6 +41,10 @@ pub enum WriteCall {
     Create,
     /// [`Store::append`].
     Append,
+    /// [`Store::reserve`].
+    Reserve,
+    /// [`Store::book`].
+    Book,
     /// [`Store::claim`].
     Claim,
     /// [`Store::beat`].
@@ -58,9 +63,11 @@ pub enum WriteCall {
 
 impl WriteCall {
     /// Every method that writes.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Create,
         Self::Append,
+        Self::Reserve,
+        Self::Book,
         Self::Claim,
         Self::Beat,
         Self::Leave,
@@ -224,6 +231,18 @@ impl Store for FaultyStore {
 
     async fn append(&self, batch: Batch) -> Result<Appended, StoreError> {
         self.write(WriteCall::Append, self.inner.append(batch)).await
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
+        self.write(WriteCall::Reserve, self.inner.reserve(reserve)).await
+    }
+
+    async fn book(&self, amount: Spend, lines: Vec<SpendLine>) -> Result<(), StoreError> {
+        self.write(WriteCall::Book, self.inner.book(amount, lines)).await
+    }
+
+    async fn spent(&self, query: &SpendQuery) -> Result<Spent, StoreError> {
+        self.inner.spent(query).await
     }
 
     async fn claim(&self, worker: WorkerId, max: usize) -> Result<Vec<Run>, StoreError> {

@@ -43,6 +43,7 @@ pub mod payload;
 pub mod record;
 pub mod reopening;
 pub mod rules;
+pub mod spending;
 pub mod sweeping;
 pub mod worker;
 
@@ -125,6 +126,18 @@ macro_rules! store_contract {
                 i2_a_terminal_run_accepts_nothing,
                 i2_of_racing_endings_one_wins,
                 i6_nothing_follows_the_event_that_ended_a_run,
+            }
+            spending {
+                a_wish_is_granted_within_its_limits_and_refused_beyond,
+                what_is_reserved_counts_until_it_is_booked,
+                concurrent_wishes_never_exceed_a_limit,
+                a_reservation_of_the_same_name_is_replaced,
+                only_the_owner_reserves,
+                a_run_that_ends_books_what_is_still_reserved,
+                bookings_stay_when_their_run_is_deleted,
+                days_and_accounts_are_added_up_apart,
+                what_no_run_spent_is_booked_as_well,
+                no_amount_is_too_large,
             }
             rules {
                 a_patch_changes_what_it_names_and_keeps_the_rest,
@@ -263,6 +276,7 @@ mod tests {
             ("record", include_str!("store_contract/record.rs")),
             ("reopening", include_str!("store_contract/reopening.rs")),
             ("rules", include_str!("store_contract/rules.rs")),
+            ("spending", include_str!("store_contract/spending.rs")),
             ("sweeping", include_str!("store_contract/sweeping.rs")),
             ("worker", include_str!("store_contract/worker.rs")),
         ];

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::run::ToolMode;
+use super::{
+    budget::Budget,
+    run::{Reasoning, ToolMode},
+};
 use crate::extract::object;
 
 /// Limits and sampling of a new run.
@@ -25,6 +28,12 @@ pub(crate) struct NewRunOptions {
     temperature: Option<f32>,
     /// Most tokens of one reply.
     max_output_tokens: Option<u32>,
+    /// How much the model reasons, where it can.
+    reasoning: Option<Reasoning>,
+    /// Most that the run may spend.
+    budget: Option<Budget>,
+    /// Most that the run and all that descend from it may spend.
+    tree_budget: Option<Budget>,
 }
 
 /// A run to start. Only `goal` is needed.
@@ -84,6 +93,9 @@ impl From<NewRun> for engine::NewRun {
             max_output_tokens: new.options.max_output_tokens,
             max_steps: new.options.max_steps,
             timeout: new.options.timeout_seconds.map(Duration::from_secs),
+            reasoning: new.options.reasoning.map(Into::into),
+            budget: new.options.budget.map(Into::into),
+            tree_budget: new.options.tree_budget.map(Into::into),
             priority: new.options.priority.unwrap_or(0),
             start_at: new.start_at,
             tags: new.tags,

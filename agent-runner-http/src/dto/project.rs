@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::budget::Budget;
+
 /// A named workspace.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Project {
@@ -20,6 +22,10 @@ pub(crate) struct Project {
     description: Option<String>,
     /// The owner's own data.
     metadata: BTreeMap<String, Value>,
+    /// Most that all its runs may spend.
+    budget: Option<Budget>,
+    /// Most that all its runs may spend on one day (UTC).
+    daily_budget: Option<Budget>,
     /// Grows by one with every change; the `ETag` is `"v<version>"`.
     pub(crate) version: u64,
     /// When it was made.
@@ -35,6 +41,8 @@ impl From<engine::VersionedProject> for Project {
             name: project.name,
             description: project.description,
             metadata: project.metadata,
+            budget: project.budget.map(Budget::from),
+            daily_budget: project.daily_budget.map(Budget::from),
             version: versioned.version,
             created_at: project.created_at,
         }
@@ -52,11 +60,21 @@ pub(crate) struct NewProject {
     /// The owner's own data.
     #[serde(default)]
     metadata: BTreeMap<String, Value>,
+    /// Most that all its runs may spend.
+    budget: Option<Budget>,
+    /// Most that all its runs may spend on one day (UTC).
+    daily_budget: Option<Budget>,
 }
 
 impl From<NewProject> for engine::NewProject {
     fn from(new: NewProject) -> Self {
-        Self { name: new.name, description: new.description, metadata: new.metadata }
+        Self {
+            name: new.name,
+            description: new.description,
+            metadata: new.metadata,
+            budget: new.budget.map(Into::into),
+            daily_budget: new.daily_budget.map(Into::into),
+        }
     }
 }
 
@@ -68,10 +86,19 @@ pub(crate) struct PatchProject {
     description: Option<String>,
     /// The owner's own data, replaced as a whole.
     metadata: Option<BTreeMap<String, Value>>,
+    /// Most that all its runs may spend; `{}` is no limit. Takes effect within 5 seconds.
+    budget: Option<Budget>,
+    /// Most that all its runs may spend on one day (UTC); `{}` is no limit.
+    daily_budget: Option<Budget>,
 }
 
 impl From<PatchProject> for engine::ProjectPatch {
     fn from(patch: PatchProject) -> Self {
-        Self { description: patch.description, metadata: patch.metadata }
+        Self {
+            description: patch.description,
+            metadata: patch.metadata,
+            budget: patch.budget.map(Into::into),
+            daily_budget: patch.daily_budget.map(Into::into),
+        }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::usage::Usage;
+use super::{budget::Cost, usage::Usage};
 use crate::unconfigured::Unconfigured;
 
 /// A model that a provider offers.
@@ -255,23 +255,6 @@ pub(crate) struct Generated {
     pub(crate) provider_request_id: Option<String>,
     /// Milliseconds it took.
     pub(crate) elapsed_ms: u64,
-}
-
-/// What something cost.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Cost {
-    /// Millionths of a US dollar, rounded up.
-    micro_usd: u64,
-    /// Who knows the price: `operator`, `provider` or `catalog`.
-    source: &'static str,
-    /// Which list it is from.
-    basis: String,
-}
-
-impl From<llm::Cost> for Cost {
-    fn from(cost: llm::Cost) -> Self {
-        Self { micro_usd: cost.micro_usd.0, source: cost.source.as_str(), basis: cost.basis }
-    }
 }
 
 /// A conversation whose tokens are to be counted: `prompt` or `messages`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use agent_runner_core::{
     agent,
+    llm::ReasoningEffort,
     run::{self, RunPhase, RunStatus},
     step::{Step, StepStatus},
 };
@@ -12,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::usage::Usage;
+use super::{
+    budget::{Budget, Spend, TotalCost},
+    usage::Usage,
+};
 
 /// How tools are offered to the model.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
@@ -47,6 +51,46 @@ impl From<agent::ToolMode> for ToolMode {
     }
 }
 
+/// How much a model reasons before it answers.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reasoning {
+    /// Not at all, or as little as the model allows.
+    Off,
+    /// A little.
+    Low,
+    /// As usual.
+    Medium,
+    /// Much.
+    High,
+    /// As much as it can.
+    Max,
+}
+
+impl From<Reasoning> for ReasoningEffort {
+    fn from(reasoning: Reasoning) -> Self {
+        match reasoning {
+            Reasoning::Off => Self::Off,
+            Reasoning::Low => Self::Low,
+            Reasoning::Medium => Self::Medium,
+            Reasoning::High => Self::High,
+            Reasoning::Max => Self::Max,
+        }
+    }
+}
+
+impl From<ReasoningEffort> for Reasoning {
+    fn from(effort: ReasoningEffort) -> Self {
+        match effort {
+            ReasoningEffort::Off => Self::Off,
+            ReasoningEffort::Low => Self::Low,
+            ReasoningEffort::Medium => Self::Medium,
+            ReasoningEffort::High => Self::High,
+            ReasoningEffort::Max => Self::Max,
+        }
+    }
+}
+
 /// Why a run FAILED.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RunFailure {
@@ -59,7 +103,7 @@ pub(crate) struct RunFailure {
 /// What a parked run waits for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WaitingOn {
-    /// `paused`, `timer`, `signal`, `ask`, `retry` or `poison`.
+    /// `paused`, `timer`, `signal`, `ask`, `poison` or `budget`.
     reason: &'static str,
     /// When it wakes by itself.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -81,6 +125,12 @@ pub(crate) struct RunOptions {
     temperature: Option<f32>,
     /// Most tokens of one reply.
     max_output_tokens: Option<u32>,
+    /// How much the model reasons.
+    reasoning: Option<Reasoning>,
+    /// Most that it may spend, as it was asked for; `/runs/{id}/usage` shows what holds now.
+    budget: Option<Budget>,
+    /// Most that it and all that descend from it may spend.
+    tree_budget: Option<Budget>,
 }
 
 /// What went into a run.
@@ -129,8 +179,10 @@ pub(crate) struct Run {
     error: Option<RunFailure>,
     /// Tokens of all its model calls so far.
     usage: Usage,
-    /// Money; `null` while no prices are known.
-    cost: Option<Value>,
+    /// What all its model calls took of its budgets, failed ones included.
+    spend: Spend,
+    /// Money; `null` when nobody knows the prices.
+    cost: Option<TotalCost>,
     /// The run that started it.
     #[schema(format = Uuid)]
     parent_id: Option<String>,
@@ -217,7 +269,8 @@ impl From<run::Run> for Run {
                 .error
                 .map(|error| RunFailure { reason: json!(error.reason), message: error.message }),
             usage: run.usage.into(),
-            cost: None,
+            spend: run.spend.into(),
+            cost: TotalCost::of(run.spend),
             parent_id: run.parent_id.map(|id| id.to_string()),
             root_id: run.root_id.to_string(),
             forked_from: None,
@@ -237,6 +290,9 @@ impl From<run::Run> for Run {
                 priority: run.priority,
                 temperature: agent.temperature,
                 max_output_tokens: agent.max_output_tokens,
+                reasoning: agent.reasoning.map(Reasoning::from),
+                budget: run.spec.budget.map(Budget::from),
+                tree_budget: run.spec.tree_budget.map(Budget::from),
             },
             pause_requested: run.pause_requested,
             cancel_requested: run.cancel_requested,

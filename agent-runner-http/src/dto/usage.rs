@@ -1,8 +1,10 @@
-//! Tokens.
+//! Tokens and what they cost.
 
 use agent_runner_core::{engine, llm};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use super::budget::{Budget, Cost, Spend, TotalCost};
 
 /// Tokens; `null` means that nobody said.
 #[derive(Debug, Clone, Copy, Default, Serialize, ToSchema)]
@@ -37,41 +39,64 @@ impl From<llm::Usage> for Usage {
     }
 }
 
-/// Tokens of one model call.
+/// What one model call used.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StepUsage {
     /// The step.
     step: String,
-    /// The model.
+    /// The model that answered, else the one that was asked.
     model: String,
     /// Its tokens.
     usage: Usage,
     /// Milliseconds it took.
     elapsed_ms: u64,
+    /// What it cost; `null` when nobody knows.
+    cost: Option<Cost>,
+    /// Whether it is an attempt that failed and may have been billed. Its tokens are those that
+    /// were reported until then, or an estimate.
+    failed: bool,
 }
 
-/// Tokens of a run.
+/// What a run used.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RunUsage {
     /// The run.
     #[schema(format = Uuid)]
     run_id: String,
-    /// Of all its calls.
+    /// Tokens of all its calls.
     total: Usage,
-    /// Of each call, in order.
+    /// What all its calls took of the budgets, failed ones included.
+    spend: Spend,
+    /// Money; `null` when nobody knows the prices.
+    cost: Option<TotalCost>,
+    /// Most that it may spend; `null` for no limit.
+    budget: Option<Budget>,
+    /// How much of the budget is spent, in per cent of the limit that is closest.
+    budget_used_percent: Option<f64>,
+    /// Each call, in order.
     steps: Vec<StepUsage>,
-    /// Money; `null` while no prices are known.
-    cost: Option<serde_json::Value>,
 }
 
 impl RunUsage {
+    #[expect(clippy::cast_precision_loss, reason = "shown to people")]
     pub(crate) fn new(run_id: String, usage: engine::RunUsage) -> Self {
+        let used = usage.budget.map(|budget| budget.used_per_mille(usage.spend) as f64 / 10.0);
         let steps = usage.steps.into_iter().map(|step| StepUsage {
             step: step.step.to_string(),
             model: step.model.to_string(),
             usage: step.usage.into(),
             elapsed_ms: step.elapsed_ms,
+            cost: step.cost.map(Cost::from),
+            failed: step.failed,
         });
-        Self { run_id, total: usage.total.into(), steps: steps.collect(), cost: None }
+        Self {
+            run_id,
+            total: usage.total.into(),
+            spend: usage.spend.into(),
+            cost: TotalCost::of(usage.spend),
+            budget: usage.budget.map(Budget::from),
+            budget_used_percent: used,
+            steps: steps.collect(),
+        }
     }
 }

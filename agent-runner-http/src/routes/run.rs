@@ -16,12 +16,13 @@ use super::new_run::WaitQuery;
 use crate::{
     api::Api,
     dto::{
+        budget::PatchRun,
         message::{Message, Transcript},
         page::List,
         run::{Run, RunDetail, StepsSummary, parse_status},
         usage::RunUsage,
     },
-    extract::{FromQuery, Page, Parameters, Query, RunPath},
+    extract::{Body, FromQuery, Page, Parameters, Query, RunPath},
     problem::{Problem, ProblemBody},
 };
 
@@ -131,6 +132,25 @@ pub(crate) async fn get(
     }))
 }
 
+/// Gives a run another budget. A run that waits for its budget goes on.
+#[utoipa::path(patch, path = "/runs/{id}", tag = "runs", request_body = PatchRun,
+    params(("id" = String, Path, description = "The run")),
+    responses(
+        (status = 200, description = "The run", body = Run),
+        (status = 404, description = "Unknown run", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It ended", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "Wrong or unknown fields", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(crate) async fn patch(
+    State(api): State<Api>,
+    RunPath(id): RunPath,
+    Query(()): Query<()>,
+    Body(patch, _): Body<PatchRun>,
+) -> Result<Json<Run>, Problem> {
+    Ok(Json(api.engine().change_budget(id, Some(patch.budget.into())).await?.into()))
+}
+
 /// Deletes a run that ended, with all that belongs to it.
 #[utoipa::path(delete, path = "/runs/{id}", tag = "runs",
     params(("id" = String, Path, description = "The run")),
@@ -171,7 +191,7 @@ pub(crate) async fn join(
     Ok((status, Json(Run::from(run))).into_response())
 }
 
-/// The tokens of a run.
+/// What a run used and what it cost.
 #[utoipa::path(get, path = "/runs/{id}/usage", tag = "runs",
     params(("id" = String, Path, description = "The run")),
     responses(

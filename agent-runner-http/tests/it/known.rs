@@ -172,7 +172,10 @@ async fn a_reply_says_what_it_cost_and_who_answered_and_takes_how_much_to_reason
     );
     assert_eq!((&reply["stop"], &reply["stop_detail"]), (&json!("refusal"), &json!("cyber")));
     assert_eq!(reply["notices"], json!(["the model takes no temperature"]));
-    assert_eq!(reply["cost"], json!({"micro_usd": 4_100, "source": "catalog", "basis": "a list"}));
+    assert_eq!(
+        reply["cost"],
+        json!({"usd": 0.0041, "micro_usd": 4_100, "source": "catalog", "basis": "a list"})
+    );
     assert_eq!(reply["provider_request_id"], "req_8");
     let unknown = service.post(uri, &json!({"prompt": "p", "model": "new"})).await.json();
     assert_eq!((&unknown["cost"], &unknown["answered_by"]), (&Value::Null, &Value::Null));

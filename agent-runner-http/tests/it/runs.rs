@@ -42,13 +42,15 @@ async fn a_run_is_accepted_executed_and_shown() {
         (
             "options",
             json!({"max_steps": 3, "timeout_seconds": 60, "priority": -5,
-                           "temperature": 0.5, "max_output_tokens": 9}),
+                           "temperature": 0.5, "max_output_tokens": 9,
+                           "reasoning": null, "budget": null, "tree_budget": null}),
         ),
         ("input", json!({"goal": "what is it", "instructions": "be short", "output_schema": null})),
     ] {
         assert_eq!(done[field], value, "{field}");
     }
     assert_eq!(done["usage"]["total"], 15);
+    assert_eq!((&done["spend"]["requests"], &done["spend"]["tokens"]), (&json!(1), &json!(15)));
     let detail = service.get(&format!("/runs/{id}")).await.json();
     assert_eq!(detail["steps_summary"], json!({"total": 1, "by_status": {"SUCCEEDED": 1}}));
     assert_eq!(detail["children"], json!([]));

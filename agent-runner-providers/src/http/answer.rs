@@ -36,6 +36,7 @@ pub(super) struct Call {
     pub(super) cancel: CancellationToken,
     pub(super) first_byte: Duration,
     pub(super) idle: Duration,
+    pub(super) content: Duration,
     pub(super) started: Instant,
     pub(super) total: Option<Duration>,
 }
@@ -138,6 +139,17 @@ impl Body {
                 Err(self.sent(broken.with_source(error.without_url())))
             }
         }
+    }
+
+    /// The error of a service that has sent nothing but signs of life since then, if that is too
+    /// long.
+    pub(crate) fn without_content(&self, since: Instant) -> Option<ProviderError> {
+        let patience = self.call.content;
+        (since.elapsed() > patience).then(|| {
+            let context =
+                format!("{} sent nothing but signs of life for {patience:?}", self.call.place);
+            self.sent(self.call.error(ErrorKind::Timeout, context))
+        })
     }
 
     /// Whether the service accepted the request.

@@ -27,6 +27,9 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// Between two pieces of the body. 2 minutes by default.
     pub idle: Duration,
+    /// Without anything of a reply, although the service sends signs of life. 15 minutes by
+    /// default, because a request may wait in a queue and a model think without showing it.
+    pub content: Duration,
 }
 
 impl Default for Timeouts {
@@ -35,6 +38,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             first_byte: Duration::from_secs(300),
             idle: Duration::from_secs(120),
+            content: Duration::from_secs(900),
         }
     }
 }
@@ -58,6 +62,13 @@ impl Timeouts {
     #[must_use]
     pub const fn with_idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
+        self
+    }
+
+    /// With that time without anything of a reply.
+    #[must_use]
+    pub const fn with_content(mut self, content: Duration) -> Self {
+        self.content = content;
         self
     }
 }
@@ -172,6 +183,7 @@ impl HttpClient {
             cancel: cx.cancel.clone(),
             first_byte: self.timeouts.first_byte,
             idle: self.timeouts.idle,
+            content: self.timeouts.content,
             started,
             total: cx.timeout,
         };

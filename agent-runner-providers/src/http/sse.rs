@@ -4,23 +4,30 @@
 //! off before its blank line is still delivered, and a field named `error` (llama.cpp) counts as
 //! an event of that name. `id` and `retry` are ignored, because a POST is never replayed.
 
-use super::TooLong;
+use std::ops::Range;
+
+use memchr::{memchr, memchr2};
+
+use super::{TooLong, piece::Piece};
 
 /// One event.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct SseEvent {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SseEvent<'a> {
     /// The `event` field; empty when there was none.
-    pub(crate) name: String,
+    pub(crate) name: &'a str,
     /// The `data` fields, joined by line feeds.
-    pub(crate) data: String,
+    pub(crate) data: &'a str,
 }
 
-/// Turns bytes, cut anywhere, into events.
+/// Turns bytes, cut anywhere, into events. Copies only what is cut: an event that lies whole in
+/// one piece and has one line of data is lent out as it came in.
 #[derive(Debug)]
 pub(crate) struct SseDecoder {
+    /// The beginning of a line whose end is yet to come.
     line: Vec<u8>,
-    name: String,
-    // Bytes, because a multi-byte character may be cut anywhere and is whole only at the end.
+    /// What earlier pieces said of the event under way. Bytes, because a multi-byte character may
+    /// be cut anywhere and is whole only at the end.
+    name: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
     after_cr: bool,
@@ -28,12 +35,20 @@ pub(crate) struct SseDecoder {
     limit: usize,
 }
 
+/// Where the piece at hand tells of the event under way. There is data either here or in the
+/// decoder, never in both.
+#[derive(Default)]
+struct Held {
+    name: Option<Range<usize>>,
+    data: Option<Range<usize>>,
+}
+
 impl SseDecoder {
     /// A decoder that refuses events longer than `limit` bytes.
     pub(crate) const fn new(limit: usize) -> Self {
         Self {
             line: Vec::new(),
-            name: String::new(),
+            name: Vec::new(),
             data: Vec::new(),
             has_data: false,
             after_cr: false,
@@ -42,181 +57,208 @@ impl SseDecoder {
         }
     }
 
-    /// Takes the next bytes and appends the events that are complete now.
-    pub(crate) fn push(&mut self, bytes: &[u8], out: &mut Vec<SseEvent>) -> Result<(), TooLong> {
-        let mut rest = bytes;
-        while let Some(&first) = rest.first() {
-            if std::mem::take(&mut self.after_cr) && first == b'\n' {
-                rest = rest.get(1..).unwrap_or_default();
-                continue;
-            }
-            let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
-                return self.grow(rest);
-            };
-            let (head, tail) = rest.split_at(end);
-            self.grow(head)?;
-            self.after_cr = tail.first() == Some(&b'\r');
-            rest = tail.get(1..).unwrap_or_default();
-            self.end_line(out);
-        }
-        Ok(())
-    }
-
-    /// The end of the stream: delivers an event that lacks its blank line.
-    pub(crate) fn finish(&mut self, out: &mut Vec<SseEvent>) {
+    /// Takes the next bytes and hands over the events that are complete now. Ends at the first
+    /// error, after which the decoder is of no more use.
+    pub(crate) fn push<E: From<TooLong>>(
+        &mut self,
+        bytes: &[u8],
+        mut each: impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(first) = bytes.first() else { return Ok(()) };
+        let piece = Piece::new(bytes);
+        let mut held = Held::default();
+        let mut start = usize::from(std::mem::take(&mut self.after_cr) && *first == b'\n');
         if !self.line.is_empty() {
-            self.end_line(out);
+            let Some((end, next)) = self.cut(piece, start) else {
+                return Ok(self.keep(piece, &mut held, start)?);
+            };
+            self.check(&held, end - start)?;
+            let mut line = std::mem::take(&mut self.line);
+            line.extend_from_slice(piece.part(start..end));
+            let whole = Piece::new(&line);
+            self.read(whole, 0..line.len(), &mut held, &mut each)?;
+            self.spill(whole, &mut held);
+            line.clear();
+            self.line = line;
+            start = next;
         }
-        self.dispatch(out);
+        loop {
+            if self.is_between_events(&held) {
+                while let Some((data, next)) = self.usual(piece, start) {
+                    each(SseEvent { name: "", data: &piece.text(data) })?;
+                    start = next;
+                }
+            }
+            let Some((end, next)) = self.cut(piece, start) else { break };
+            self.check(&held, end - start)?;
+            self.read(piece, start..end, &mut held, &mut each)?;
+            start = next;
+        }
+        Ok(self.keep(piece, &mut held, start)?)
     }
 
-    fn grow(&mut self, piece: &[u8]) -> Result<(), TooLong> {
-        self.line.extend_from_slice(piece);
-        if self.line.len() + self.data.len() > self.limit {
+    /// The end of the stream: hands over an event that lacks its blank line.
+    pub(crate) fn finish<E>(
+        &mut self,
+        mut each: impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let line = std::mem::take(&mut self.line);
+        let piece = Piece::new(&line);
+        let mut held = Held::default();
+        if !line.is_empty() {
+            self.read(piece, 0..line.len(), &mut held, &mut each)?;
+        }
+        self.dispatch(piece, &mut held, &mut each)
+    }
+
+    const fn is_between_events(&self, held: &Held) -> bool {
+        let nothing_held = held.name.is_none() && held.data.is_none();
+        nothing_held && !self.has_data && self.name.is_empty() && !self.at_start
+    }
+
+    /// The data of an event that starts there and what follows it, if it has the form that nearly
+    /// all have: one line of data and the blank line. All others are read line by line.
+    #[inline]
+    fn usual(&self, piece: Piece<'_>, start: usize) -> Option<(Range<usize>, usize)> {
+        let rest = piece.rest(start);
+        if !rest.starts_with(b"data: ") {
+            return None;
+        }
+        let length = memchr2(b'\n', b'\r', rest).filter(|length| *length <= self.limit)?;
+        let blank = match rest.get(length..)? {
+            [b'\n', b'\n', ..] => 2,
+            [b'\r', b'\n', b'\r', b'\n', ..] => 4,
+            _ => return None,
+        };
+        let end = start + length;
+        Some((start + 6..end, end + blank))
+    }
+
+    /// The end of the line that starts there, and where the next one starts.
+    #[inline]
+    fn cut(&mut self, piece: Piece<'_>, start: usize) -> Option<(usize, usize)> {
+        let rest = piece.rest(start);
+        // The blank line after an event is at hand; looking for it costs more than looking at it.
+        if rest.first() == Some(&b'\n') {
+            return Some((start, start + 1));
+        }
+        let length = memchr2(b'\n', b'\r', rest)?;
+        let end = start + length;
+        match rest.get(length..) {
+            Some([b'\r', b'\n', ..]) => return Some((end, end + 2)),
+            Some(b"\r") => self.after_cr = true,
+            _ => {}
+        }
+        Some((end, end + 1))
+    }
+
+    /// Refuses an event that grows beyond the limit with so much more of the line under way.
+    fn check(&self, held: &Held, more: usize) -> Result<(), TooLong> {
+        let name = held.name.as_ref().map_or(self.name.len(), Range::len);
+        let data = held.data.as_ref().map_or(self.data.len(), Range::len);
+        if self.line.len() + more + name + data > self.limit {
             return Err(TooLong { limit: self.limit });
         }
         Ok(())
     }
 
-    fn end_line(&mut self, out: &mut Vec<SseEvent>) {
-        let line = std::mem::take(&mut self.line);
-        let mut text = line.as_slice();
-        if std::mem::take(&mut self.at_start) {
-            text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
-        }
-        if text.is_empty() {
-            self.dispatch(out);
-        } else {
-            self.field(text);
-        }
-        self.line = line;
-        self.line.clear();
+    /// Copies what the end of the piece cuts: the event under way and the line that starts there.
+    fn keep(&mut self, piece: Piece<'_>, held: &mut Held, start: usize) -> Result<(), TooLong> {
+        let line = piece.rest(start);
+        self.check(held, line.len())?;
+        self.spill(piece, held);
+        self.line.extend_from_slice(line);
+        Ok(())
     }
 
-    fn field(&mut self, line: &[u8]) {
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
-        let (name, value) = line.split_at(colon);
-        let value = value.strip_prefix(b":").unwrap_or(value);
-        let value = value.strip_prefix(b" ").unwrap_or(value);
+    fn spill(&mut self, piece: Piece<'_>, held: &mut Held) {
+        if let Some(name) = held.name.take() {
+            self.name.clear();
+            self.name.extend_from_slice(piece.part(name));
+        }
+        if let Some(data) = held.data.take() {
+            self.has_data = true;
+            self.data.extend_from_slice(piece.part(data));
+        }
+    }
+
+    fn read<E>(
+        &mut self,
+        piece: Piece<'_>,
+        line: Range<usize>,
+        held: &mut Held,
+        each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut start = line.start;
+        if std::mem::take(&mut self.at_start)
+            && piece.part(line.clone()).starts_with(b"\xEF\xBB\xBF")
+        {
+            start += 3;
+        }
+        if start == line.end {
+            return self.dispatch(piece, held, each);
+        }
+        self.field(piece, held, start..line.end);
+        Ok(())
+    }
+
+    fn field(&mut self, piece: Piece<'_>, held: &mut Held, line: Range<usize>) {
+        let text = piece.part(line.clone());
+        let colon = memchr(b':', text).unwrap_or(text.len());
+        let (name, value) = text.split_at(colon);
+        let skipped = match value {
+            [b':', b' ', ..] => 2,
+            value => value.len().min(1),
+        };
+        let value = line.start + colon + skipped..line.end;
         match name {
-            b"data" => self.append(value),
-            b"event" => self.name = String::from_utf8_lossy(value).into_owned(),
+            b"data" => self.append(piece, held, value),
+            b"event" => held.name = Some(value),
             b"error" => {
-                "error".clone_into(&mut self.name);
-                self.append(value);
+                held.name = None;
+                self.name.clear();
+                self.name.extend_from_slice(b"error");
+                self.append(piece, held, value);
             }
             _ => {}
         }
     }
 
-    fn append(&mut self, value: &[u8]) {
-        if self.has_data {
-            self.data.push(b'\n');
+    fn append(&mut self, piece: Piece<'_>, held: &mut Held, value: Range<usize>) {
+        if held.data.is_none() && !self.has_data {
+            held.data = Some(value);
+            return;
         }
-        self.has_data = true;
-        self.data.extend_from_slice(value);
+        self.spill(piece, held);
+        self.data.push(b'\n');
+        self.data.extend_from_slice(piece.part(value));
     }
 
-    fn dispatch(&mut self, out: &mut Vec<SseEvent>) {
-        let name = std::mem::take(&mut self.name);
-        if std::mem::take(&mut self.has_data) {
-            out.push(SseEvent { name, data: String::from_utf8_lossy(&self.data).into_owned() });
-            self.data.clear();
+    fn dispatch<E>(
+        &mut self,
+        piece: Piece<'_>,
+        held: &mut Held,
+        each: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.name.is_empty()
+            && let Some(data) = held.data.take()
+        {
+            let name = held.name.take().map(|name| piece.text(name)).unwrap_or_default();
+            return each(SseEvent { name: &name, data: &piece.text(data) });
         }
+        self.spill(piece, held);
+        let taken = if std::mem::take(&mut self.has_data) {
+            let (name, data) = (Piece::new(&self.name), Piece::new(&self.data));
+            let (name, data) = (name.text(0..self.name.len()), data.text(0..self.data.len()));
+            each(SseEvent { name: &name, data: &data })
+        } else {
+            Ok(())
+        };
+        self.name.clear();
+        self.data.clear();
+        taken
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    type Decoded = (Vec<SseEvent>, Result<(), TooLong>);
-
-    fn decode(pieces: &[&[u8]], limit: usize) -> Decoded {
-        let mut decoder = SseDecoder::new(limit);
-        let mut out = Vec::new();
-        for piece in pieces {
-            if let Err(error) = decoder.push(piece, &mut out) {
-                return (out, Err(error));
-            }
-        }
-        decoder.finish(&mut out);
-        (out, Ok(()))
-    }
-
-    fn data(bytes: &[u8]) -> Vec<String> {
-        decode(&[bytes], 1024).0.into_iter().map(|event| event.data).collect()
-    }
-
-    #[test]
-    fn all_three_line_ends_separate_events() {
-        assert_eq!(data(b"data: a\n\ndata: b\r\n\r\ndata: c\r\rdata: d\n\n"), ["a", "b", "c", "d"]);
-    }
-
-    #[test]
-    fn several_data_lines_are_one_event_with_one_leading_space_removed() {
-        assert_eq!(data(b"data:a\ndata:  b\ndata\n\n"), ["a\n b\n"]);
-    }
-
-    #[test]
-    fn a_bom_comments_and_unknown_fields_are_ignored() {
-        assert_eq!(data(b"\xEF\xBB\xBFdata: a\n: ping\nid: 7\nretry: 1\nx: y\n\n"), ["a"]);
-        assert_eq!(data(b": PROCESSING\n\n: PROCESSING\n\n"), [""; 0]);
-    }
-
-    #[test]
-    fn the_name_of_an_event_may_follow_its_data_and_does_not_stick() {
-        let (events, _) = decode(&[b"data: a\nevent: error\n\ndata: b\n\n"], 64);
-        assert_eq!(events[0].name, "error");
-        assert_eq!(events[1].name, "");
-    }
-
-    #[test]
-    fn an_error_field_is_an_event_named_error() {
-        let (events, _) = decode(&[b"error: {\"code\":500}\n\n"], 64);
-        assert_eq!(events, [SseEvent { name: "error".into(), data: "{\"code\":500}".into() }]);
-    }
-
-    #[test]
-    fn an_event_cut_off_by_the_end_of_the_stream_is_delivered() {
-        assert_eq!(data(b"data: a\n\ndata: b"), ["a", "b"]);
-    }
-
-    #[test]
-    fn an_endless_event_is_refused_at_the_limit() {
-        let (events, end) = decode(&[b"data: a\n\ndata: 0123456789\ndata: 0123456789\n\n"], 20);
-        assert_eq!(events.len(), 1);
-        assert_eq!(end, Err(TooLong { limit: 20 }));
-    }
-
-    proptest! {
-        #[test]
-        fn where_the_bytes_are_cut_makes_no_difference(
-            bytes in proptest::collection::vec(
-                prop_oneof![
-                    Just(b"data: ".to_vec()), Just(b"data:".to_vec()), Just(b"event: e".to_vec()),
-                    Just(b"\n".to_vec()), Just(b"\r".to_vec()), Just(b"\r\n".to_vec()),
-                    Just(b"\n\n".to_vec()), Just(b": c".to_vec()), Just("żółw€🐢".as_bytes().to_vec()),
-                    Just(b"\xEF\xBB\xBF".to_vec()), Just(vec![0xFF, 0xC3]), Just(b"{}".to_vec()),
-                ],
-                0..40,
-            ).prop_map(|parts| parts.concat()),
-            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
-            limit in 8_usize..200,
-        ) {
-            let mut places: Vec<usize> =
-                cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-            places.sort_unstable();
-            let mut pieces = Vec::new();
-            let mut from = 0;
-            for place in places {
-                pieces.push(&bytes[from..place]);
-                from = place;
-            }
-            pieces.push(&bytes[from..]);
-            prop_assert_eq!(decode(&pieces, limit), decode(&[&bytes], limit));
-        }
-    }
-}
+mod tests;

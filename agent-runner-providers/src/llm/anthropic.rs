@@ -99,7 +99,7 @@ impl AnthropicProvider {
             ProviderError::new(ErrorKind::InvalidRequest, ID, what).with_sent(SendState::NotSent)
         })?;
         // The paths begin with the version, which people like to write into the address, too.
-        if let Some(path) = base.path().strip_suffix("v1/").map(str::to_owned) {
+        if let Some(path) = base.path().strip_suffix("/v1/").map(|path| format!("{path}/")) {
             base.set_path(&path);
         }
         let mut http = HttpClient::new(ID, base)?

@@ -2,26 +2,12 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Which ids of tool calls a server takes back. Ids that do not fit are replaced, the same one by
-/// the same one as a conversation grows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CallIdRule {
-    /// Any of at most 40 bytes.
-    Any,
-    /// Nine ASCII letters and digits.
-    NineAlphanumerics,
-}
+/// Whether a service takes an id back. Ids of nine letters and digits must pass.
+pub(crate) type IdRule = fn(&str) -> bool;
 
-impl CallIdRule {
-    fn fits(self, id: &str) -> bool {
-        match self {
-            Self::Any => (1..=40).contains(&id.len()),
-            Self::NineAlphanumerics => {
-                id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            }
-        }
-    }
+/// What every service takes that is not particular about ids.
+pub(crate) fn is_short(id: &str) -> bool {
+    (1..=40).contains(&id.len())
 }
 
 /// The ids of one request's conversation, told in its order. Each call gets one of its own, also
@@ -29,7 +15,7 @@ impl CallIdRule {
 /// it, so that a longer conversation begins with the same bytes.
 #[derive(Debug)]
 pub(crate) struct WireIds {
-    rule: CallIdRule,
+    fits: IdRule,
     used: HashSet<String>,
     /// By the conversation's id: what stands for the calls that have no result yet.
     open: HashMap<String, VecDeque<String>>,
@@ -39,15 +25,15 @@ pub(crate) struct WireIds {
 
 impl WireIds {
     /// Ids by that rule.
-    pub(crate) fn new(rule: CallIdRule) -> Self {
-        Self { rule, used: HashSet::new(), open: HashMap::new(), answered: HashMap::new() }
+    pub(crate) fn new(fits: IdRule) -> Self {
+        Self { fits, used: HashSet::new(), open: HashMap::new(), answered: HashMap::new() }
     }
 
     /// The id to send for a call.
     pub(crate) fn call(&mut self, id: &str) -> String {
         let mut wire = id.to_owned();
         let mut attempt = 0;
-        while !self.rule.fits(&wire) || self.used.contains(&wire) {
+        while !(self.fits)(&wire) || self.used.contains(&wire) {
             wire = nine_of(id, attempt);
             attempt += 1;
         }
@@ -65,7 +51,7 @@ impl WireIds {
         match self.answered.get(id) {
             Some(wire) => wire.clone(),
             // A result without a call, which the service will judge.
-            None if self.rule.fits(id) => id.to_owned(),
+            None if (self.fits)(id) => id.to_owned(),
             None => nine_of(id, 0),
         }
     }
@@ -93,9 +79,13 @@ mod tests {
 
     use super::*;
 
+    fn is_nine(id: &str) -> bool {
+        id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    }
+
     #[test]
     fn an_id_used_twice_becomes_two_and_each_result_finds_its_call() {
-        let mut ids = WireIds::new(CallIdRule::Any);
+        let mut ids = WireIds::new(is_short);
         let (a, b) = (ids.call("c"), ids.call("c"));
         assert_eq!(a, "c");
         assert_ne!(a, b);
@@ -105,10 +95,10 @@ mod tests {
 
     #[test]
     fn an_id_that_fits_is_kept() {
-        let mut ids = WireIds::new(CallIdRule::NineAlphanumerics);
+        let mut ids = WireIds::new(is_nine);
         assert_eq!(ids.call("call00001"), "call00001");
         assert_ne!(ids.call("call_0001"), "call_0001");
-        assert_eq!(WireIds::new(CallIdRule::Any).call("toolu_01"), "toolu_01");
+        assert_eq!(WireIds::new(is_short).call("toolu_01"), "toolu_01");
     }
 
     proptest! {
@@ -117,13 +107,13 @@ mod tests {
             calls in proptest::collection::vec("[a-c_]{0,2}|[a-z0-9]{9}|.{40,60}", 0..12),
             cut in any::<prop::sample::Index>(),
         ) {
-            for rule in [CallIdRule::Any, CallIdRule::NineAlphanumerics] {
+            for rule in [is_short as IdRule, is_nine] {
                 let wires = |calls: &[String]| -> Vec<String> {
                     let mut ids = WireIds::new(rule);
                     calls.iter().map(|id| ids.call(id)).collect()
                 };
                 let all = wires(&calls);
-                prop_assert!(all.iter().all(|wire| rule.fits(wire)));
+                prop_assert!(all.iter().all(|wire| rule(wire)));
                 prop_assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
                 let cut = cut.index(calls.len() + 1);
                 prop_assert_eq!(&wires(&calls[..cut]), &all[..cut]);

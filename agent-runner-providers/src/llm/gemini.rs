@@ -121,6 +121,11 @@ impl GeminiProvider {
             .map_err(|fault| self.http.unsent(fault))
     }
 
+    /// An error of what the service answered.
+    fn told(&self, kind: ErrorKind, message: impl Into<String>) -> ProviderError {
+        ProviderError::new(kind, self.http.id().to_owned(), message).with_sent(SendState::Sent)
+    }
+
     /// Sends a request that is answered with a document. `what` it is, an error names.
     async fn ask<T: DeserializeOwned>(
         &self,

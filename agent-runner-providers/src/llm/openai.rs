@@ -1,6 +1,9 @@
-//! OpenAI's chat completions API and the many servers that speak it: llama.cpp, vLLM, LM Studio,
-//! `OpenRouter`, Groq, `DeepSeek`, Mistral and others.
+//! OpenAI's two APIs and the many servers that speak the older one: llama.cpp, vLLM, LM Studio,
+//! `OpenRouter`, Groq, `DeepSeek`, Mistral and others. What is special about each of them is data
+//! in its [`Profile`].
 
+#[cfg(feature = "_bench")]
+pub(crate) mod bench;
 mod calls;
 mod decode;
 mod details;
@@ -8,11 +11,16 @@ mod embed;
 mod encode;
 mod error;
 mod frames;
+mod models;
 mod profile;
 mod responses;
 mod wire;
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use agent_runner_core::llm::{
     BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmProvider, LlmRequest, ModelInfo,
@@ -24,7 +32,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 pub use self::profile::{
-    Echo, Effort, EffortWords, InstructionRole, OutputLimit, Profile, ReasoningField,
+    CallIdRule, Echo, Effort, EffortWords, InstructionRole, OutputLimit, Profile, ReasoningField,
 };
 use self::{
     decode::ChatReader,
@@ -43,11 +51,16 @@ use crate::http::{HttpClient, Timeouts, base_url};
 const NAMES: NameRules = NameRules { length_max: 64, also: "-", any_first: true };
 /// Largest list of models read, in bytes; `OpenRouter`'s has about one megabyte.
 const MODELS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Models whose abilities are remembered. More than any service lists; bounds the memory.
+const KNOWN_MAX: usize = 4096;
 
-/// Talks to a server with OpenAI's chat completions API.
+/// Talks to a server with OpenAI's chat completions API, or its Responses API.
 ///
 /// `extra` of a request goes into the body as it is; a field that is `null` there is taken out of
 /// the body, for servers that refuse what others need (`"stream_options": null`).
+///
+/// A number in the arguments of a tool call that has more digits than JSON values keep here, such
+/// as an integer of more than 64 bits, becomes a string of its digits, and the reply has a notice.
 #[derive(Debug)]
 pub struct OpenAiProvider {
     http: HttpClient,
@@ -55,6 +68,8 @@ pub struct OpenAiProvider {
     profile: Profile,
     /// What the operator says, in place of what the profile says.
     capabilities: Option<Capabilities>,
+    /// What the service told of its models the last time they were listed.
+    known: Mutex<BTreeMap<String, Capabilities>>,
 }
 
 /// Which of OpenAI's two APIs to talk.
@@ -91,7 +106,13 @@ impl OpenAiProvider {
         if let Some(key) = key {
             http = http.with_key(key)?;
         }
-        Ok(Self { http, api: OpenAiApi::default(), profile, capabilities: None })
+        Ok(Self {
+            http,
+            api: OpenAiApi::default(),
+            profile,
+            capabilities: None,
+            known: Mutex::default(),
+        })
     }
 
     /// With another id, so that a program can have several of them.
@@ -101,7 +122,8 @@ impl OpenAiProvider {
         self
     }
 
-    /// With what its models can do, which this API does not tell. By default what the profile says.
+    /// With what its models can do, as far as the service does not tell. By default what the profile
+    /// says.
     #[must_use]
     pub const fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = Some(capabilities);
@@ -137,18 +159,22 @@ impl OpenAiProvider {
         Ok(self)
     }
 
-    fn said(&self) -> Capabilities {
-        self.capabilities.unwrap_or(self.profile.capabilities)
+    /// What holds of a model: what the operator says, else its service, else the profile.
+    fn said(&self, told: Capabilities) -> Capabilities {
+        match self.capabilities {
+            Some(own) => own.or(told),
+            None => told.or(self.profile.capabilities),
+        }
     }
 
-    fn info(&self, model: &Value) -> Option<ModelInfo> {
-        // vLLM, OpenRouter and llama.cpp say how long a conversation may be, each in its own field.
-        let window = ["/max_model_len", "/context_length", "/meta/n_ctx"]
-            .into_iter()
-            .find_map(|path| model.pointer(path)?.as_u64());
-        let mut capabilities = self.said();
-        capabilities.context_window = capabilities.context_window.or(window);
-        Some(ModelInfo { id: model.get("id")?.as_str()?.to_owned(), capabilities })
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Capabilities>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what the service told of its models.
+    fn remember(&self, models: &[ModelInfo]) {
+        let told = models.iter().take(KNOWN_MAX);
+        *self.known() = told.map(|model| (model.id.clone(), model.capabilities)).collect();
     }
 }
 
@@ -160,8 +186,9 @@ impl LlmProvider for OpenAiProvider {
         self.http.id()
     }
 
-    fn capabilities(&self, _model: &str) -> Capabilities {
-        self.said()
+    fn capabilities(&self, model: &str) -> Capabilities {
+        let told = self.known().get(model).copied();
+        self.said(told.unwrap_or_default())
     }
 
     async fn models(&self, cx: &CallCx) -> Result<Vec<ModelInfo>, ProviderError> {
@@ -173,10 +200,16 @@ impl LlmProvider for OpenAiProvider {
         }
         let text = body.document(MODELS_BYTES_MAX).await?;
         let document: Option<Value> = json::parse(&text).ok();
-        let models = document.as_ref().and_then(|list| list.get("data")?.as_array());
-        models
-            .map(|models| models.iter().filter_map(|model| self.info(model)).collect())
-            .ok_or_else(|| body.fault(Fault::malformed("the list of models cannot be read", &text)))
+        let list = document.as_ref().and_then(|list| list.get("data")?.as_array());
+        let Some(list) = list else {
+            return Err(body.fault(Fault::malformed("the list of models cannot be read", &text)));
+        };
+        let mut models: Vec<ModelInfo> = list.iter().filter_map(models::info).collect();
+        self.remember(&models);
+        for model in &mut models {
+            model.capabilities = self.said(model.capabilities);
+        }
+        Ok(models)
     }
 
     async fn stream(

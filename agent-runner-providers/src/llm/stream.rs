@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use agent_runner_core::llm::{BoxStream, ErrorKind, LlmEvent, ProviderError};
+use tokio::time::Instant;
 
 use super::Fault;
 use crate::http::Body;
@@ -33,6 +34,8 @@ struct Reading<D> {
     decoder: D,
     ready: VecDeque<LlmEvent>,
     failed: Option<ProviderError>,
+    /// When there was last something of the reply.
+    heard: Instant,
 }
 
 /// The events of a reply, what the service still allows first.
@@ -41,7 +44,7 @@ pub(crate) fn events<D: ReplyDecoder>(
     decoder: D,
 ) -> BoxStream<'static, Result<LlmEvent, ProviderError>> {
     let ready = body.limits().map(LlmEvent::Limits).into_iter().collect();
-    let reading = Reading { body, decoder, ready, failed: None };
+    let reading = Reading { body, decoder, ready, failed: None, heard: Instant::now() };
     Box::pin(futures::stream::unfold(Some(reading), |reading| async move {
         let mut reading = reading?;
         loop {
@@ -66,7 +69,11 @@ impl<D: ReplyDecoder> Reading<D> {
                 return;
             }
             Ok(Some(bytes)) => self.decoder.push(&bytes, &mut self.ready).map(|()| {
-                if self.ready.is_empty() {
+                if !self.ready.is_empty() {
+                    self.heard = Instant::now();
+                } else if let Some(error) = self.body.without_content(self.heard) {
+                    self.failed = Some(error);
+                } else {
                     self.ready.push_back(LlmEvent::Keepalive);
                 }
             }),
@@ -80,7 +87,9 @@ impl<D: ReplyDecoder> Reading<D> {
                 })
             }),
         };
-        self.failed = decoded.err().map(|fault| self.body.fault(fault));
+        if let Err(fault) = decoded {
+            self.failed = Some(self.body.fault(fault));
+        }
     }
 }
 
@@ -91,6 +100,25 @@ pub(crate) mod testing {
     use proptest::{prelude::*, sample::Index};
 
     use super::*;
+    use crate::fuzz::fuzz;
+
+    /// Most memory that a decoder may take for the small replies of the tests.
+    const MEMORY_MAX: u64 = 256 * 1024;
+
+    /// Damages good replies: the decoder never panics, finishes at most once and last, takes
+    /// little memory, and it makes no difference where the bytes are cut.
+    pub(crate) fn damaged<D: ReplyDecoder>(good: &[&[u8]], decoder: impl Fn() -> D) {
+        fuzz(good, 0..4_000, |bytes, pieces, _| {
+            let mut whole = (Vec::new(), None);
+            let memory =
+                allocation_counter::measure(|| whole = decode(decoder(), [bytes])).bytes_max;
+            assert!(memory < MEMORY_MAX, "{memory} bytes");
+            assert_eq!(decode(decoder(), pieces.iter().copied()), whole);
+            let finished = |event: &LlmEvent| matches!(event, LlmEvent::Finished(_));
+            let (_, earlier) = whole.0.split_last().unzip();
+            assert!(!earlier.unwrap_or_default().iter().any(finished));
+        });
+    }
 
     /// The events and the fault that pieces of bytes decode to.
     pub(crate) fn decode<'a>(

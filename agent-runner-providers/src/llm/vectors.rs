@@ -26,24 +26,30 @@ pub(crate) fn batches(texts: &[String]) -> impl Iterator<Item = &[String]> {
     })
 }
 
-/// Refuses vectors that are not what was asked for.
-pub(crate) fn check(request: &EmbedRequest, vectors: &[Vec<f32>]) -> Result<(), Fault> {
+/// Refuses vectors that are not what was asked for: one for each of `texts`, as long as the
+/// request or, if it does not say, those `before` them.
+pub(crate) fn check(
+    request: &EmbedRequest,
+    texts: &[String],
+    before: &[Vec<f32>],
+    vectors: &[Vec<f32>],
+) -> Result<(), Fault> {
     let wrong = |message: String| Err(Fault::new(ErrorKind::MalformedResponse, message));
-    if vectors.len() != request.texts.len() {
-        let (came, asked) = (vectors.len(), request.texts.len());
+    if vectors.len() != texts.len() {
+        let (came, asked) = (vectors.len(), texts.len());
         return wrong(format!("the service sent {came} vectors for {asked} texts"));
     }
-    let length = vectors.first().map_or(0, Vec::len);
-    if vectors.iter().any(|vector| vector.len() != length || vector.is_empty()) {
-        return wrong("the service sent vectors that are empty or of different lengths".to_owned());
-    }
+    let Some(length) = vectors.first().map(Vec::len) else { return Ok(()) };
     let asked = request.dimensions.and_then(|asked| usize::try_from(asked).ok());
     if let Some(asked) = asked
-        && !vectors.is_empty()
         && length != asked
     {
         let message = format!("the model makes vectors of {length} numbers and not of {asked}");
         return Err(Fault::new(ErrorKind::UnsupportedFeature, message));
+    }
+    let length = before.first().map_or(length, Vec::len);
+    if vectors.iter().any(|vector| vector.len() != length || vector.is_empty()) {
+        return wrong("the service sent vectors that are empty or of different lengths".to_owned());
     }
     if vectors.iter().flatten().any(|number| !number.is_finite()) {
         return wrong("the service sent a vector with a number that is none".to_owned());
@@ -69,7 +75,8 @@ mod tests {
     #[test]
     fn vectors_are_counted_and_measured() {
         let kind = |texts, dimensions, vectors: &[Vec<f32>]| {
-            check(&request(texts, dimensions), vectors).err().map(|fault| fault.kind)
+            let request = request(texts, dimensions);
+            check(&request, &request.texts, &[], vectors).err().map(|fault| fault.kind)
         };
         assert_eq!(kind(0, Some(3), &[]), None);
         assert_eq!(kind(2, Some(1), &[vec![1.0], vec![2.0]]), None);
@@ -83,6 +90,8 @@ mod tests {
         for vectors in malformed {
             assert_eq!(kind(2, None, vectors), Some(ErrorKind::MalformedResponse), "{vectors:?}");
         }
+        let (request, before) = (request(1, None), [vec![1.0, 2.0]]);
+        assert!(check(&request, &request.texts, &before, &[vec![1.0]]).is_err());
     }
 
     proptest! {

@@ -118,6 +118,7 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run, sqlx::Error> {
         output: row.maybe_json("output")?,
         error: row.maybe_json("error")?,
         usage: row.json("usage")?,
+        spend: row.json("spend")?,
         parent_id: row.maybe_uuid("parent_id")?.map(RunId::from_uuid),
         root_id: RunId::from_uuid(row.uuid("root_id")?),
         priority: fits("priority", i32::try_from(row.get::<i64>("priority")?))?,

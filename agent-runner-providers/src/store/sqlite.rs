@@ -11,6 +11,7 @@ mod perform;
 mod plan;
 mod prepare;
 mod read;
+mod spend;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -23,6 +24,7 @@ use std::{
 };
 
 use agent_runner_core::{
+    budget::Spend,
     event::{Event, NewEvent},
     id::{RunId, WorkerId},
     llm::BoxStream,
@@ -30,8 +32,8 @@ use agent_runner_core::{
     step::Step,
     store::{
         Appended, Batch, Change, Control, Created, Durability, EventQuery, PutRecord, Ready,
-        Record, RecordExpect, RecordStore, RunQuery, Store, StoreError, StoreErrorKind, Sweep,
-        Worker,
+        Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery, SpendLine, SpendQuery,
+        Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
     },
     time::{Clock, later},
 };
@@ -254,6 +256,21 @@ impl Store for SqliteStore {
             Answer::Appended(appended) => Ok(appended),
             _ => Err(mixed_up()),
         }
+    }
+
+    async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
+        match self.write(Op::Reserve(Box::new(reserve))).await? {
+            Answer::Reserved(reserved) => Ok(reserved),
+            _ => Err(mixed_up()),
+        }
+    }
+
+    async fn book(&self, amount: Spend, lines: Vec<SpendLine>) -> Result<(), StoreError> {
+        self.write(Op::Book { amount, lines }).await.map(drop)
+    }
+
+    async fn spent(&self, query: &SpendQuery) -> Result<Spent, StoreError> {
+        self.inner.reader.spent(query).await
     }
 
     async fn claim(&self, worker: WorkerId, max: usize) -> Result<Vec<Run>, StoreError> {

@@ -172,6 +172,7 @@ async fn options_are_headers_and_marks_and_a_path_is_kept() {
         (service.url(), "POST /v1/messages"),
         (format!("{}/v1", service.url()), "POST /v1/messages"),
         (format!("{}/proxy/v1/", service.url()), "POST /proxy/v1/messages"),
+        (format!("{}/proxyv1", service.url()), "POST /proxyv1/v1/messages"),
         (format!("{}/proxy", service.url()), "POST /proxy/v1/messages"),
     ] {
         let provider = AnthropicProvider::new(&base, None)
@@ -318,6 +319,19 @@ async fn an_error_after_200_in_a_stream_or_a_document_is_an_error() {
         assert_eq!((error.kind(), error.request_id()), (ErrorKind::Overloaded, Some("req_body")));
         assert_eq!((error.http_status(), error.sent()), (None, SendState::Sent));
     }
+}
+
+#[tokio::test]
+async fn a_json_document_in_place_of_a_stream_is_a_reply() {
+    let body = json!({"type": "message", "model": MODEL, "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "Hi"}], "usage": {"input_tokens": 1}});
+    let headers = [("content-type", "application/json")];
+    let service = Service::always(Answer::new(200, &headers, &body.to_string())).await;
+    let (events, error) = hear(&provider(&service), &request(), &cx()).await;
+    assert!(error.is_none(), "{error:?}");
+    assert!(events.contains(&LlmEvent::TextDelta { text: "Hi".into() }), "{events:?}");
+    let Some(LlmEvent::Finished(reply)) = events.last() else { panic!("{events:?}") };
+    assert_eq!((reply.message.plain_text().as_str(), &reply.stop), ("Hi", &StopReason::EndTurn));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Texts as vectors over real connections.
 
 use agent_runner_core::llm::{
-    CallCx, EmbedPurpose, EmbedRequest, Embedder, ErrorKind, ProviderError, SendState,
+    CallCx, EmbedPurpose, EmbedRequest, Embedder, ErrorKind, ProviderError,
 };
 use serde_json::{Value, json};
 
@@ -27,6 +27,7 @@ fn vector(text: &Value) -> Value {
 
 #[cfg(feature = "openai")]
 mod openai {
+    use agent_runner_core::llm::SendState;
     use agent_runner_providers::OpenAiProvider;
     use secrecy::SecretString;
 
@@ -54,9 +55,10 @@ mod openai {
         let texts: Vec<String> = (0..600_usize).map(|length| "x".repeat(length)).collect();
         let request = EmbedRequest { texts, dimensions: Some(2), ..request(&[]) };
         let embeddings = embedder(&service).embed(&request, &CallCx::new("1")).await.unwrap();
-        let lengths: Vec<usize> =
-            embeddings.vectors.iter().map(|vector| vector[0] as usize).collect();
-        assert_eq!(lengths, (0..600).collect::<Vec<_>>());
+        let told: Vec<String> =
+            embeddings.vectors.iter().map(|vector| vector[0].to_string()).collect();
+        let lengths: Vec<String> = (0..600).map(|length| length.to_string()).collect();
+        assert_eq!(told, lengths);
         assert_eq!(embeddings.usage.input, Some(600));
         let sent = service.requests();
         assert_eq!(sent.len(), 3);

@@ -251,6 +251,20 @@ async fn silence_is_a_timeout_that_says_how_long_it_was() {
 }
 
 #[tokio::test]
+async fn signs_of_life_do_not_keep_a_call_alive_forever() {
+    let body = ": PROCESSING\n\n";
+    let service = Service::always(Answer::ok(body).then_silence()).await;
+    let impatient = Timeouts::default().with_content(Duration::ZERO);
+    let provider = provider(&service).with_timeouts(impatient).unwrap();
+    let (events, error) = hear(&provider, &request(), &cx()).await;
+    let error = error.unwrap();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, SendState::Sent));
+    assert!(error.context().contains("nothing but signs of life"), "{error}");
+    assert!(events.is_empty(), "{events:?}");
+    service.client_closed().await;
+}
+
+#[tokio::test]
 async fn a_call_takes_no_longer_than_its_own_timeout() {
     for answer in [Answer::default(), Answer::ok(&delta(&json!({"content": "Half"})))] {
         let service = Service::always(answer.then_silence()).await;
@@ -318,7 +332,9 @@ async fn the_models_are_those_of_the_server_with_the_context_it_tells() {
     let told: Vec<_> =
         models.iter().map(|m| (m.id.as_str(), m.capabilities.context_window)).collect();
     assert_eq!(told, [("a", Some(4096)), ("b", Some(8192)), ("c", None)]);
-    assert_eq!((provider.id(), provider.capabilities("a")), ("vllm", own));
+    assert_eq!((provider.id(), provider.capabilities("unlisted")), ("vllm", own));
+    let listed = Capabilities { context_window: Some(4096), ..own };
+    assert_eq!(provider.capabilities("a"), listed);
     assert_eq!(service.requests()[0].line, "GET /v1/models");
     let strange = Service::always(Answer::ok("<html>")).await;
     let error = self::provider(&strange).models(&cx()).await.unwrap_err();

@@ -4,9 +4,14 @@ use std::{fs, path::Path, time::Duration};
 
 use agent_runner_core::{
     event::NewEvent,
-    store::{Batch, EventQuery, Expect, Order, RunQuery, Store as _, StoreError, StoreErrorKind},
+    store::{
+        Batch, EventQuery, Expect, Order, RunQuery, SpendQuery, Spent, Store as _, StoreError,
+        StoreErrorKind,
+    },
 };
 use agent_runner_providers::{Severity, SqliteOptions, SqliteStore};
+
+use sqlx::ConnectOptions as _;
 
 use super::support::{Disk, connect, ended, event, queued};
 
@@ -92,7 +97,7 @@ async fn a_newer_database_is_refused_by_both_versions() {
     let error = refusal(&disk.path()).await;
     assert_eq!(error.kind(), StoreErrorKind::NewerVersion);
     let text = error.to_string();
-    assert!(text.contains("schema 7") && text.contains("up to 1"), "{text}");
+    assert!(text.contains("schema 7") && text.contains("up to 2"), "{text}");
 }
 
 #[tokio::test]
@@ -102,9 +107,52 @@ async fn a_database_is_migrated_only_when_that_is_allowed() {
     let error = SqliteStore::open(options().migrate(false)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert!(error.to_string().contains("agent-runner migrate"), "{error}");
-    assert_eq!(SqliteStore::migrate_only(options()).await.unwrap(), 1);
-    assert_eq!(SqliteStore::migrate_only(options()).await.unwrap(), 1, "twice does no harm");
+    assert_eq!(SqliteStore::migrate_only(options()).await.unwrap(), 2);
+    assert_eq!(SqliteStore::migrate_only(options()).await.unwrap(), 2, "twice does no harm");
     SqliteStore::open(options().migrate(false)).await.unwrap().check().await.unwrap();
+}
+
+/// The schema before there was any spending.
+const SCHEMA_1: &str = include_str!("../../src/store/migrations/0001_runs.sql");
+
+#[tokio::test]
+async fn a_database_of_schema_1_keeps_its_runs_and_gets_what_is_new() {
+    let disk = Disk::open().await;
+    let run = queued(&disk.store).await;
+    disk.store.close().await.unwrap();
+    let mut now = connect(&disk.path()).await;
+    let old = disk.path().with_extension("old");
+    let mut conn = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&old)
+        .create_if_missing(true)
+        .connect()
+        .await
+        .unwrap();
+    sqlx::raw_sql(SCHEMA_1).execute(&mut conn).await.unwrap();
+    let attach = format!("ATTACH '{}' AS new", disk.path().display());
+    sqlx::query(sqlx::AssertSqlSafe(attach)).execute(&mut conn).await.unwrap();
+    let columns = "id, status, priority, pause_requested, cancel_requested, usage, recoveries, \
+                   epoch, control, next_seq";
+    let copy = format!(
+        "INSERT INTO run ({columns}) SELECT {columns} FROM new.run; \
+         INSERT INTO request SELECT * FROM new.request; \
+         INSERT INTO ready SELECT * FROM new.ready; \
+         INSERT INTO event SELECT * FROM new.event; DETACH new"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(copy)).execute(&mut conn).await.unwrap();
+    sqlx::Connection::close(conn).await.unwrap();
+    sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut now).await.unwrap();
+
+    let error =
+        SqliteStore::open(SqliteOptions::new(&old).migrate(false)).await.expect_err("it is old");
+    assert!(error.to_string().contains("has schema 1"), "{error}");
+    let store = SqliteStore::open(SqliteOptions::new(&old)).await.unwrap();
+    assert_eq!(store.run(run.id).await.unwrap(), run);
+    let query = EventQuery::after(0);
+    assert_eq!(store.events(run.id, &query).await.unwrap().len() as u64, run.last_seq);
+    let findings = store.doctor().await.unwrap();
+    assert!(findings.iter().all(|found| found.severity == Severity::Fine), "{findings:?}");
+    assert_eq!(store.spent(&SpendQuery::default()).await.unwrap(), Spent::default());
 }
 
 #[tokio::test]

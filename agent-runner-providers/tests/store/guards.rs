@@ -1,9 +1,10 @@
 //! I1 to I6 as the database itself defends them: any program that opens the file runs into them.
 
 use agent_runner_core::{
+    budget::{Account, Day, Spend},
     event::NewEvent,
     step::{EffectPolicy, StepKind, StepStatus},
-    store::{Blob, StepRow, Store as _},
+    store::{Blob, SpendLine, StepRow, Store as _},
 };
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 
@@ -181,4 +182,26 @@ async fn a_deletion_leaves_nothing_behind_and_closes_the_door() {
     }
     assert!(refusal(&mut conn, "DELETE FROM event").await.contains("only with its whole run"));
     assert_eq!(disk.store.run(kept.id).await.unwrap(), kept);
+}
+
+#[tokio::test]
+async fn what_was_spent_never_becomes_less() {
+    let disk = Disk::open().await;
+    let run = claimed(&disk.store).await;
+    let line = SpendLine { account: Account::Project(run.project_id), day: Day(1) };
+    let amount = Spend { requests: 1, tokens: 5, ..Spend::default() };
+    disk.store.book(amount, vec![line]).await.unwrap();
+    let mut conn = connect(&disk.path()).await;
+    assert_eq!(affected(&mut conn, "UPDATE spend SET tokens = tokens + 1").await, 1);
+    all_refused(
+        &mut conn,
+        &[
+            ("UPDATE spend SET tokens = tokens - 1", "never becomes less"),
+            ("UPDATE spend SET requests = 0", "never becomes less"),
+            ("UPDATE spend SET micro_usd = -1", "never becomes less"),
+            ("DELETE FROM spend", "is kept"),
+            ("INSERT INTO spend VALUES ('a', 1, -1, 0, 0, 0, 0)", "CHECK"),
+        ],
+    )
+    .await;
 }

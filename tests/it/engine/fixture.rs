@@ -7,6 +7,7 @@ use agent_runner_core::{
     engine::{Engine, EngineHandle, EngineOptions, Frame, NewRun, WatchOptions},
     event::{Event, EventBody},
     id::RunId,
+    llm::{LlmProvider, ModelCatalog},
     run::Run,
     store::{EventQuery, InMemoryStore, Store},
     testing::{ScriptedModel, Turn},
@@ -39,6 +40,8 @@ pub(crate) struct World {
     directory: tempfile::TempDir,
     pub(crate) model: ScriptedModel,
     tools: Vec<Arc<dyn Tool>>,
+    providers: Vec<Arc<dyn LlmProvider>>,
+    catalog: Option<Arc<dyn ModelCatalog>>,
     pub(crate) options: EngineOptions,
 }
 
@@ -55,12 +58,25 @@ impl World {
             directory: tempfile::tempdir().unwrap(),
             model: ScriptedModel::new(turns),
             tools: Vec::new(),
+            providers: Vec::new(),
+            catalog: None,
             options,
         }
     }
 
     pub(crate) fn with_tool(mut self, tool: impl Tool) -> Self {
         self.tools.push(Arc::new(tool));
+        self
+    }
+
+    pub(crate) fn with_provider(mut self, provider: impl LlmProvider) -> Self {
+        self.options.default_model = ModelName::new(provider.id(), "model");
+        self.providers.push(Arc::new(provider));
+        self
+    }
+
+    pub(crate) fn with_catalog(mut self, catalog: impl ModelCatalog) -> Self {
+        self.catalog = Some(Arc::new(catalog));
         self
     }
 
@@ -84,12 +100,17 @@ impl World {
 
     /// Another engine on the same store, as another process would have it.
     pub(crate) async fn engine(&self) -> Engine {
-        Engine::builder(self.store().await)
+        let mut builder = Engine::builder(self.store().await)
             .provider(self.model.clone())
             .tools(self.tools.iter().cloned())
-            .options(self.options.clone())
-            .build()
-            .unwrap()
+            .options(self.options.clone());
+        for provider in &self.providers {
+            builder = builder.shared_provider(Arc::clone(provider));
+        }
+        if let Some(catalog) = &self.catalog {
+            builder = builder.catalog(Arc::clone(catalog));
+        }
+        builder.build().unwrap()
     }
 
     pub(crate) async fn start(&self) -> (Engine, EngineHandle) {
@@ -145,6 +166,7 @@ pub(crate) async fn check_journal(engine: &Engine, id: RunId) {
     let state = engine.fold(id).await.unwrap();
     assert_eq!(state.status(), run.status, "the row is the fold of the journal");
     assert_eq!(state.usage(), run.usage);
+    assert_eq!(state.spend(), run.spend);
     for step in engine.steps(id).await.unwrap() {
         let folded = state.step(&step.key).unwrap();
         assert_eq!((folded.status, folded.attempts), (step.status, step.attempts), "{}", step.key);

@@ -5,115 +5,22 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
-use super::{
-    Active, Driver, Outcome, Stop,
-    model::{ModelCall, Progress},
-    tool::ToolInvocation,
-};
+use super::{Active, Driver, Outcome, Stop, model::Progress, tool::ToolInvocation};
 use crate::{
-    agent::ToolMode,
     directive::Resolution,
     engine::{journal, wait::WAIT_TOOL},
     event::EventBody,
     id::StepKey,
-    llm::{CallCx, Capabilities, ToolSpec},
-    machine::{
-        StepState,
-        agent::{CONFIGURATION, RequestRules, build_request},
-    },
+    machine::{StepState, agent::final_tool::FINAL_TOOL},
     message::ToolCall,
-    step::{EffectPolicy, StepError, StepKind, StepStatus},
+    step::{EffectPolicy, StepKind, StepStatus},
     time,
     tool::{Tool, ToolCx, ToolErrorKind},
 };
 
 impl Driver {
-    /// Asks the model, under this key; whether anything happened.
-    pub(super) fn begin_model(&mut self, step: &StepKey) -> Result<bool, Stop> {
-        let earlier = self.state.step(step);
-        let attempt = earlier.map_or(0, |earlier| earlier.attempts) + 1;
-        let reason = earlier.map(|earlier| match &earlier.error {
-            Some(error) if earlier.retrying => error.message.clone(),
-            _ => "the worker that asked was lost".to_owned(),
-        });
-        let model = self.run.spec.agent.model.clone();
-        if let Some(reason) = reason {
-            self.emit(EventBody::LlmAttemptRestarted { step: step.clone(), attempt, reason })?;
-        }
-        self.emit(EventBody::StepStarted {
-            step: step.clone(),
-            step_kind: StepKind::Model,
-            name: model.to_string(),
-            policy: EffectPolicy::Idempotent,
-            attempt,
-        })?;
-        let Some(provider) = self.inner.providers.get(model.provider()).cloned() else {
-            let message = format!(
-                "this program has no provider `{}`; configure it, or start the run anew with another model",
-                model.provider()
-            );
-            let error = StepError { code: CONFIGURATION.to_owned(), message };
-            self.emit(EventBody::StepFailed { step: step.clone(), error })?;
-            return Ok(true);
-        };
-        let capabilities = self.inner.providers.capabilities(&model).capabilities;
-        let (specs, mode) = self.offer(&capabilities);
-        self.emit(EventBody::LlmStarted {
-            step: step.clone(),
-            attempt,
-            model: model.clone(),
-            tool_mode: mode,
-            directives_upto: self.state.machine().unread_upto(),
-        })?;
-        let rules = RequestRules { spec: &self.run.spec, tools: &specs, mode, capabilities };
-        let request = build_request(self.state.machine().conversation(), &rules);
-        let cancel = CancellationToken::new();
-        let progress = Arc::new(Progress::default());
-        let call = ModelCall {
-            inner: Arc::clone(&self.inner),
-            provider,
-            request,
-            cx: CallCx {
-                cancel: cancel.clone(),
-                timeout: None,
-                attempt,
-                idempotency_key: journal::idempotency_key(self.run.id, step),
-            },
-            step: step.clone(),
-            topic: Arc::clone(&self.topic),
-            progress: Arc::clone(&progress),
-        };
-        let has_tools = !specs.is_empty();
-        let key = step.clone();
-        let task = stoppable(step.clone(), cancel.clone(), async move {
-            let (result, elapsed) = call.perform().await;
-            Outcome::Model { step: key, result, elapsed, mode, has_tools }
-        });
-        self.enter(step, EffectPolicy::Idempotent, attempt, cancel, Some(progress));
-        self.in_flight.push(task);
-        Ok(true)
-    }
-
-    /// The tools that the model is offered, and how.
-    fn offer(&self, capabilities: &Capabilities) -> (Vec<ToolSpec>, ToolMode) {
-        let agent = &self.run.spec.agent;
-        let specs = agent
-            .tools
-            .iter()
-            .filter_map(|name| {
-                let tool = self.inner.tools.get(name);
-                if tool.is_none() {
-                    warn!(tool = %name, "the run may use a tool that this program does not have");
-                }
-                tool.map(|tool| tool.info().spec.clone())
-            })
-            .collect();
-        (specs, RequestRules::resolve(agent.tool_mode, capabilities))
-    }
-
-    fn enter(
+    pub(super) fn enter(
         &mut self,
         step: &StepKey,
         policy: EffectPolicy,
@@ -122,7 +29,8 @@ impl Driver {
         progress: Option<Arc<Progress>>,
     ) {
         let since = self.inner.clock.now();
-        let active = Active { policy, attempt, since, cancel, progress, pieces_told: 0 };
+        let active =
+            Active { policy, attempt, since, cancel, progress, pieces_told: 0, reserved: false };
         self.active.insert(step.clone(), active);
     }
 
@@ -138,6 +46,11 @@ impl Driver {
     }
 
     fn begin_new_tool(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
+        if call.name == FINAL_TOOL && self.output_schema.is_some() {
+            let text =
+                format!("Nothing was answered: call {FINAL_TOOL} alone, after all other calls.");
+            return self.refuse(step, call, ToolErrorKind::InvalidArgs, text);
+        }
         let allowed = self.run.spec.agent.tools.contains(&call.name);
         let Some(registered) = self.inner.tools.registered(&call.name).filter(|_| allowed) else {
             let text = format!(
@@ -374,7 +287,7 @@ impl Driver {
 }
 
 /// A task that ends when its token fires.
-fn stoppable(
+pub(super) fn stoppable(
     step: StepKey,
     cancel: CancellationToken,
     task: impl Future<Output = Outcome> + Send + 'static,

@@ -10,7 +10,9 @@ use super::{Driver, Outcome, Stop};
 use crate::{
     engine::{EngineError, Inner, journal},
     event::EventBody,
-    store::{Appended, Batch, EventQuery, Expect, Ready, RunPatch, StoreError, StoreErrorKind},
+    store::{
+        Appended, Batch, Booking, EventQuery, Expect, Ready, RunPatch, StoreError, StoreErrorKind,
+    },
 };
 
 /// What was issued and is not on its way yet.
@@ -19,6 +21,7 @@ pub(super) struct Outbox {
     bodies: Vec<EventBody>,
     at: Vec<Timestamp>,
     pub(super) patch: RunPatch,
+    pub(super) bookings: Vec<Booking>,
     /// Starts once all of the above is durable.
     pub(super) then: Vec<BoxFuture<'static, Outcome>>,
 }
@@ -69,6 +72,7 @@ impl Driver {
         }
         batch.steps = journal::step_rows(&self.state, &outbox.bodies, &outbox.at);
         batch.patch = outbox.patch.clone();
+        batch.bookings.clone_from(&outbox.bookings);
         batch
     }
 
@@ -133,7 +137,7 @@ impl Driver {
     }
 }
 
-fn stop(problem: StoreError) -> Stop {
+pub(super) fn stop(problem: StoreError) -> Stop {
     match problem.kind() {
         StoreErrorKind::Fenced | StoreErrorKind::NotFound => Stop::Fenced,
         _ => Stop::Broken(EngineError::from(problem)),

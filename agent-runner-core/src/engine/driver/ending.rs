@@ -228,11 +228,12 @@ impl Driver {
             let patient = self.active.values().any(|active| !active.policy.repeatable());
             tokio::select! {
                 biased;
-                Some(outcome) = self.in_flight.next() => {
-                    if !matches!(outcome, Outcome::Again { .. }) {
-                        self.take(outcome)?;
-                    }
-                }
+                Some(outcome) = self.in_flight.next() => match outcome {
+                    Outcome::Again { .. } => {}
+                    // A call that is not begun any more gives back what was reserved for it.
+                    Outcome::Budgeted { turn, .. } => self.unreserve(&turn.step, turn.attempt),
+                    outcome => self.take(outcome)?,
+                },
                 () = &mut grace, if patient => break,
                 () = std::future::ready(()), if !patient => break,
             }
@@ -256,10 +257,7 @@ impl Driver {
                 let detail = "the run was stopped during the call".to_owned();
                 self.emit(EventBody::StepIndeterminate { step, detail })?;
             } else {
-                let model = running.is_some_and(|active| active.progress.is_some());
-                let partial = if model { self.topic.text_so_far(&step) } else { None };
-                self.topic.done(&step);
-                self.emit(EventBody::StepCanceled { step, partial })?;
+                self.cancel_step(step, running)?;
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _};
 
+use super::budget::Heard;
 use crate::{
     engine::{
         Inner,
@@ -18,7 +19,9 @@ use crate::{
     },
     event::LlmPhase,
     id::StepKey,
-    llm::{CallCx, ErrorKind, LlmEvent, LlmFinished, LlmProvider, LlmRequest, ProviderError},
+    llm::{
+        CallCx, ErrorKind, LlmEvent, LlmFinished, LlmProvider, LlmRequest, ProviderError, Usage,
+    },
 };
 
 /// How far a model call is, for heartbeats.
@@ -26,6 +29,8 @@ use crate::{
 pub(super) struct Progress {
     pieces: AtomicU64,
     phase: AtomicU8,
+    /// What the service reported last.
+    usage: Mutex<Option<Usage>>,
 }
 
 impl Progress {
@@ -38,6 +43,16 @@ impl Progress {
         };
         self.phase.store(phase, Ordering::Relaxed);
         self.pieces.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn report(&self, usage: Usage) {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+    }
+
+    /// What was heard of a reply that broke off.
+    pub(super) fn heard(&self, busy: Duration) -> Heard {
+        let usage = *self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        Heard { pieces: self.read().0, usage, busy }
     }
 
     /// Pieces received and what the model is doing.
@@ -91,10 +106,8 @@ impl ModelCall {
                     self.tell(LlmPhase::ToolCall, LiveKind::ToolCall, json);
                 }
                 LlmEvent::Finished(finished) => return Ok(*finished),
-                LlmEvent::Started { .. }
-                | LlmEvent::Keepalive
-                | LlmEvent::Usage { .. }
-                | LlmEvent::Limits(_) => {}
+                LlmEvent::Usage { usage } => self.progress.report(usage),
+                LlmEvent::Started { .. } | LlmEvent::Keepalive | LlmEvent::Limits(_) => {}
             }
         }
         Err(ProviderError::new(

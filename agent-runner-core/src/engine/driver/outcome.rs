@@ -5,16 +5,22 @@ use std::time::Duration;
 use serde_json::Value;
 use tracing::{debug, warn};
 
-use super::{Driver, Stop, millis};
+use super::{
+    Active, Driver, Stop,
+    budget::Grant,
+    millis,
+    turn::{Reading, Turn},
+};
 use crate::{
-    agent::ToolMode,
-    event::EventBody,
+    budget::Spend,
+    event::{EventBody, Reply},
     id::StepKey,
     limits,
-    llm::{LlmFinished, ProviderError, Recovery},
-    machine::agent::{ReplyRules, interpret},
+    llm::{LlmFinished, ProviderError, Recovery, estimate_messages},
+    machine::agent::{Compaction, ReplyRules, compact, interpret},
     message::ToolCall,
     step::{EffectPolicy, StepError},
+    store::StoreError,
     tool::{Reconciled, ToolError, ToolErrorKind, ToolOutput},
 };
 
@@ -28,9 +34,10 @@ pub(super) enum Outcome {
         step: StepKey,
         result: Result<LlmFinished, ProviderError>,
         elapsed: Duration,
-        mode: ToolMode,
-        has_tools: bool,
+        reading: Box<Reading>,
     },
+    /// The shared budgets were asked about a model call.
+    Budgeted { turn: Box<Turn>, grant: Result<Grant, StoreError> },
     /// A tool call ended.
     Tool { step: StepKey, call: ToolCall, result: Result<ToolOutput, ToolError>, elapsed: Duration },
     /// A tool was asked what became of an earlier call.
@@ -41,17 +48,36 @@ pub(super) enum Outcome {
     Stopped { step: StepKey },
 }
 
+/// A model call that ended well.
+struct Ended {
+    step: StepKey,
+    attempt: u32,
+    elapsed: Duration,
+    reading: Reading,
+}
+
 impl Driver {
     /// Takes in an outcome.
     pub(super) fn take(&mut self, outcome: Outcome) -> Result<(), Stop> {
         match outcome {
-            Outcome::Model { step, result, elapsed, mode, has_tools } => {
-                let attempt = self.active.remove(&step).map_or(1, |active| active.attempt);
+            Outcome::Model { step, result, elapsed, reading } => {
+                let active = self.active.remove(&step);
+                let attempt = active.as_ref().map_or(1, |active| active.attempt);
                 match result {
-                    Ok(finished) => self.take_reply(&step, finished, elapsed, mode, has_tools),
-                    Err(problem) => self.take_model_error(&step, attempt, &problem),
+                    Ok(finished) => {
+                        let ended = Ended { step, attempt, elapsed, reading: *reading };
+                        self.take_reply(&ended, finished)
+                    }
+                    Err(problem) => {
+                        let progress = active.and_then(|active| active.progress);
+                        let heard = progress.map(|progress| progress.heard(elapsed));
+                        let heard = heard.unwrap_or_default();
+                        self.settle_failed(&step, attempt, &problem, heard)?;
+                        self.take_model_error(&step, attempt, &problem, &reading)
+                    }
                 }
             }
+            Outcome::Budgeted { turn, grant } => self.take_grant(*turn, grant),
             Outcome::Tool { step, call, result, elapsed } => {
                 let (policy, attempt) = self
                     .active
@@ -71,27 +97,53 @@ impl Driver {
                 Ok(())
             }
             Outcome::Stopped { step } => {
-                let model =
-                    self.active.remove(&step).is_some_and(|active| active.progress.is_some());
-                let partial = if model { self.topic.text_so_far(&step) } else { None };
-                self.topic.done(&step);
-                self.emit(EventBody::StepCanceled { step, partial })
+                let active = self.active.remove(&step);
+                self.cancel_step(step, active.as_ref())
             }
         }
     }
 
-    fn take_reply(
+    /// Records that a step was stopped, and what a model call had taken until then.
+    pub(super) fn cancel_step(
         &mut self,
-        step: &StepKey,
-        finished: LlmFinished,
-        elapsed: Duration,
-        mode: ToolMode,
-        has_tools: bool,
+        step: StepKey,
+        active: Option<&Active>,
     ) -> Result<(), Stop> {
-        let finished = LlmFinished { message: finished.message.cleaned(), ..finished };
-        let rules =
-            ReplyRules { mode, step, output_schema: self.output_schema.as_deref(), has_tools };
-        let reply = interpret(&finished, &rules);
+        let mut partial = None;
+        if let Some(active) = active
+            && let Some(progress) = &active.progress
+        {
+            partial = self.topic.text_so_far(&step);
+            let busy = crate::time::until(active.since, self.inner.clock.now());
+            let heard = progress.heard(busy);
+            self.state.hear(&step, heard.pieces);
+            self.charge(&step, active.attempt, heard.usage, heard.busy)?;
+        }
+        self.topic.done(&step);
+        self.emit(EventBody::StepCanceled { step, partial })
+    }
+
+    fn take_reply(&mut self, ended: &Ended, mut finished: LlmFinished) -> Result<(), Stop> {
+        let Ended { step, attempt, elapsed, reading } = ended;
+        finished.message = finished.message.cleaned();
+        if finished.usage.total().is_none() {
+            finished.usage.input = Some(reading.corrected);
+            let said = estimate_messages(std::slice::from_ref(&finished.message));
+            finished.usage.output = Some(said);
+            let notice = "the service did not say how many tokens it used; they are estimated";
+            finished.notices.push(notice.to_owned());
+        }
+        let reply = match &reading.compaction {
+            Some(_) => Reply::Summary { text: compact::summary(&finished) },
+            None => self.interpret(step, reading, &finished),
+        };
+        let cost = self.inner.cost(&self.run.spec.agent.model, &finished);
+        let money = cost.as_ref().map(|cost| cost.micro_usd);
+        let full = reply == (Reply::ContextFull {});
+        let summary = match &reply {
+            Reply::Summary { text } => Some(text.clone()),
+            _ => None,
+        };
         self.topic.done(step);
         self.emit(EventBody::LlmCompleted {
             step: step.clone(),
@@ -99,9 +151,52 @@ impl Driver {
             reply,
             stop: finished.stop,
             usage: finished.usage,
-            elapsed_ms: millis(elapsed),
+            elapsed_ms: millis(*elapsed),
+            cost,
+            answered_by: finished.answered_by,
+            request_id: finished.request_id,
+            notices: finished.notices,
         })?;
-        self.emit(EventBody::StepSucceeded { step: step.clone() })
+        self.book(step, *attempt, Spend::of_call(&finished.usage, money, millis(*elapsed)));
+        if let (Some(compaction), Some(summary)) = (&reading.compaction, summary) {
+            self.tell_compacted(compaction, summary)?;
+        }
+        self.emit(EventBody::StepSucceeded { step: step.clone() })?;
+        if full {
+            self.tell_full(step, reading)?;
+        }
+        self.warn_of_budget()
+    }
+
+    fn interpret(&self, step: &StepKey, reading: &Reading, finished: &LlmFinished) -> Reply {
+        let schema = self.run.spec.agent.output_schema.as_ref();
+        let rules = ReplyRules {
+            mode: reading.mode,
+            step,
+            output_schema: self.output_schema.as_deref(),
+            has_tools: reading.has_tools,
+            final_tool: schema.filter(|_| reading.final_tool),
+        };
+        interpret(finished, &rules)
+    }
+
+    fn tell_compacted(&mut self, compaction: &Compaction, summary: String) -> Result<(), Stop> {
+        self.emit(EventBody::ContextCompacted {
+            step: compaction.step.clone(),
+            replaced: u64::try_from(compaction.replaced).unwrap_or(u64::MAX),
+            summary,
+        })
+    }
+
+    /// Has the conversation made shorter after the service said that it is too long, if that is
+    /// possible. What was refused is never sent again as it was.
+    fn tell_full(&mut self, step: &StepKey, reading: &Reading) -> Result<(), Stop> {
+        let tokens = reading.corrected;
+        let limit = reading.room.unwrap_or(u64::MAX).min(tokens / 2);
+        if self.state.machine().can_compact(limit) {
+            self.emit(EventBody::ContextFull { step: step.clone(), tokens, limit })?;
+        }
+        Ok(())
     }
 
     fn take_model_error(
@@ -109,6 +204,7 @@ impl Driver {
         step: &StepKey,
         attempt: u32,
         problem: &ProviderError,
+        reading: &Reading,
     ) -> Result<(), Stop> {
         self.topic.done(step);
         let error =
@@ -119,7 +215,15 @@ impl Driver {
         if problem.recovery() == Recovery::Retry && attempt < limits::ATTEMPTS_MAX && patient {
             return self.try_again(step, attempt, error, wait);
         }
-        self.emit(EventBody::StepFailed { step: step.clone(), error })
+        self.emit(EventBody::StepFailed { step: step.clone(), error })?;
+        match (problem.recovery(), &reading.compaction) {
+            // Not even the summary fits: the agent goes on without one.
+            (Recovery::Compact, Some(compaction)) => {
+                self.tell_compacted(compaction, compact::LEFT_OUT.to_owned())
+            }
+            (Recovery::Compact, None) => self.tell_full(step, reading),
+            _ => Ok(()),
+        }
     }
 
     /// Records that another attempt follows, and waits for its moment.
@@ -149,13 +253,14 @@ impl Driver {
             Outcome::Again { step: key }
         }));
         let since = self.inner.clock.now();
-        let active = super::Active {
+        let active = Active {
             policy: EffectPolicy::Pure,
             attempt,
             since,
             cancel,
             progress: None,
             pieces_told: 0,
+            reserved: false,
         };
         self.active.insert(step.clone(), active);
         Ok(())

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::constrained;
+use super::{
+    constrained,
+    final_tool::{self, FINAL_TOOL},
+};
 use crate::{
     agent::ToolMode,
     event::Reply,
@@ -25,14 +28,20 @@ pub struct ReplyRules<'a> {
     pub output_schema: Option<&'a Schema>,
     /// Whether any tool was offered.
     pub has_tools: bool,
+    /// The schema of the answer when it comes as a call of [`FINAL_TOOL`].
+    pub final_tool: Option<&'a Value>,
 }
 
 /// Reads a reply.
 #[must_use]
 pub fn interpret(finished: &LlmFinished, rules: &ReplyRules<'_>) -> Reply {
     match &finished.stop {
-        StopReason::Refusal => return refused("the model refused to answer"),
-        StopReason::ContentFilter => return refused("a content filter cut the reply off"),
+        StopReason::Refusal => return refused("the model refused to answer", finished),
+        StopReason::ContentFilter => {
+            return refused("a content filter cut the reply off", finished);
+        }
+        StopReason::Pause => return Reply::Continue {},
+        StopReason::ContextFull => return Reply::ContextFull {},
         StopReason::MaxTokens => {
             return Reply::Invalid {
                 problem: "Your reply was cut off at the output limit. Say it shorter, or do it in \
@@ -43,8 +52,6 @@ pub fn interpret(finished: &LlmFinished, rules: &ReplyRules<'_>) -> Reply {
         StopReason::EndTurn
         | StopReason::ToolCalls
         | StopReason::StopSequence
-        | StopReason::Pause
-        | StopReason::ContextFull
         | StopReason::Other(_) => {}
     }
     let text = finished.message.plain_text();
@@ -56,15 +63,26 @@ pub fn interpret(finished: &LlmFinished, rules: &ReplyRules<'_>) -> Reply {
         },
         ToolMode::Constrained | ToolMode::Native | ToolMode::Auto => {
             let calls: Vec<ToolCall> = finished.message.tool_calls().cloned().collect();
-            if calls.is_empty() { answer_text(text, rules.output_schema) } else { tools(calls) }
+            match (calls.as_slice(), rules.final_tool) {
+                ([], _) => answer_text(text, rules.output_schema),
+                ([call], Some(schema)) if call.name == FINAL_TOOL => {
+                    match final_tool::answer(call, schema) {
+                        Ok(answer) => answer_json(answer, rules.output_schema),
+                        Err(problem) => Reply::Invalid { problem },
+                    }
+                }
+                _ => tools(calls),
+            }
         }
     }
 }
 
-fn refused(message: &str) -> Reply {
-    Reply::Failure {
-        error: RunError { reason: FailureReason::Refused, message: message.to_owned() },
-    }
+fn refused(what: &str, finished: &LlmFinished) -> Reply {
+    let message = match &finished.stop_detail {
+        Some(detail) => format!("{what}: {detail}"),
+        None => what.to_owned(),
+    };
+    Reply::Failure { error: RunError { reason: FailureReason::Refused, message } }
 }
 
 fn tools(calls: Vec<ToolCall>) -> Reply {

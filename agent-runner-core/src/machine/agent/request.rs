@@ -3,7 +3,10 @@
 
 use serde_json::Value;
 
-use super::constrained;
+use super::{
+    constrained,
+    final_tool::{self, FINAL_TOOL},
+};
 use crate::{
     agent::ToolMode,
     llm::{Capabilities, LlmRequest, ToolSpec},
@@ -25,6 +28,16 @@ pub struct RequestRules<'a> {
 }
 
 impl RequestRules<'_> {
+    /// Whether the answer comes as a call of [`FINAL_TOOL`]: it has a schema to which the model
+    /// cannot be held while it has tools.
+    #[must_use]
+    pub fn answers_by_tool(&self) -> bool {
+        self.mode == ToolMode::Native
+            && self.spec.agent.output_schema.is_some()
+            && !self.tools.is_empty()
+            && !self.capabilities.has_schema(true)
+    }
+
     /// The mode that `Auto` means for a model.
     #[must_use]
     pub const fn resolve(wanted: ToolMode, capabilities: &Capabilities) -> ToolMode {
@@ -54,13 +67,18 @@ pub fn build_request(conversation: &[Message], rules: &RequestRules<'_>) -> LlmR
             if rules.capabilities.has_schema(!rules.tools.is_empty()) {
                 request.output_schema = Some(schema.clone());
             }
+            if rules.answers_by_tool() {
+                request.tools.push(final_tool::spec(schema));
+            }
             // Said in words as well: a model that calls tools first sees the schema only here.
-            push_paragraph(
-                &mut system,
-                &format!(
+            let how = if rules.answers_by_tool() {
+                format!("When you are done, call {FINAL_TOOL}; its arguments are your answer.")
+            } else {
+                format!(
                     "Your final answer must be JSON that fits this JSON Schema, and nothing else: {schema}"
-                ),
-            );
+                )
+            };
+            push_paragraph(&mut system, &how);
         }
         conversation.to_vec()
     };
@@ -70,6 +88,7 @@ pub fn build_request(conversation: &[Message], rules: &RequestRules<'_>) -> LlmR
     request.messages = messages;
     request.max_output_tokens = agent.max_output_tokens;
     request.temperature = agent.temperature;
+    request.reasoning = agent.reasoning;
     request
 }
 

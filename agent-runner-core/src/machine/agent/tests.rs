@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     agent::{AgentSpec, ModelName, ToolMode},
+    budget::{BudgetResource, BudgetScope},
     directive::DirectiveMode,
-    llm::{Capabilities, LlmFinished, StopReason, ToolSpec, Usage},
+    llm::{Capabilities, LlmFinished, StopReason, ToolSpec},
     machine::RunState,
     schema::Schema,
     step::{EffectPolicy, StepKind},
@@ -16,7 +17,7 @@ use crate::{
 fn spec(max_steps: u32) -> RunSpec {
     let mut agent = AgentSpec::new(ModelName::new("test", "model"));
     agent.max_steps = max_steps;
-    RunSpec { goal: "goal".into(), agent, notices: Vec::new(), start_at: None }
+    RunSpec::new("goal", agent)
 }
 
 fn started(step: &str, upto: u64) -> EventBody {
@@ -26,6 +27,7 @@ fn started(step: &str, upto: u64) -> EventBody {
         model: ModelName::new("test", "model"),
         tool_mode: ToolMode::Native,
         directives_upto: upto,
+        estimated_tokens: 0,
     }
 }
 
@@ -37,6 +39,10 @@ fn completed(step: &str, reply: Reply) -> EventBody {
         stop: StopReason::EndTurn,
         usage: Usage::default(),
         elapsed_ms: 1,
+        cost: None,
+        answered_by: None,
+        request_id: None,
+        notices: Vec::new(),
     }
 }
 
@@ -146,6 +152,7 @@ fn a_reply_that_fits_the_constrained_schema_is_always_understood() {
         step: &step,
         output_schema: None,
         has_tools: true,
+        final_tool: None,
     };
     let cases = [
         (json!({"tool": "files.write", "with": {"path": "x"}}), true),
@@ -224,12 +231,220 @@ fn a_cut_never_splits_a_character() {
     assert_eq!(shown_to_model(&json!({"a": 1}), 100), r#"{"a":1}"#);
 }
 
+/// An agent whose answer has a schema, on a model that cannot have both tools and a schema.
+fn answering_by_tool() -> RunSpec {
+    let mut spec = spec(5);
+    spec.agent.output_schema = Some(
+        json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}),
+    );
+    spec
+}
+
+#[test]
+fn an_answer_with_a_schema_beside_tools_comes_as_one_more_tool() {
+    let spec = answering_by_tool();
+    let tools = tools();
+    let mut rules = RequestRules {
+        spec: &spec,
+        tools: &tools,
+        mode: ToolMode::Native,
+        capabilities: Capabilities { json_schema: Some(true), ..Capabilities::default() },
+    };
+    let conversation = [Message::text(Role::User, "goal")];
+    let names = |rules: &RequestRules<'_>| {
+        let request = build_request(&conversation, rules);
+        let names: Vec<String> = request.tools.into_iter().map(|tool| tool.name).collect();
+        (names, request.output_schema.is_some())
+    };
+    let both = vec!["files.write".to_owned(), final_tool::FINAL_TOOL.to_owned()];
+    assert_eq!(names(&rules), (both, false));
+    rules.capabilities.schema_with_tools = Some(true);
+    assert_eq!(names(&rules), (vec!["files.write".to_owned()], true));
+    rules.tools = &[];
+    rules.capabilities.schema_with_tools = None;
+    assert_eq!(names(&rules), (Vec::new(), true));
+}
+
+fn read_final(calls: Vec<ToolCall>) -> Reply {
+    let spec = answering_by_tool();
+    let schema = spec.agent.output_schema.as_ref().unwrap();
+    let compiled = Schema::compile(schema).unwrap();
+    let step = StepKey::new("turn.1.model");
+    let rules = ReplyRules {
+        mode: ToolMode::Native,
+        step: &step,
+        output_schema: Some(&compiled),
+        has_tools: true,
+        final_tool: Some(schema),
+    };
+    let mut finished = finished("");
+    finished.message.parts = calls.into_iter().map(Part::ToolCall).collect();
+    interpret(&finished, &rules)
+}
+
+#[test]
+fn the_call_of_the_final_tool_is_the_answer_if_it_fits_and_comes_alone() {
+    let answer = |arguments| ToolCall { arguments, ..call(final_tool::FINAL_TOOL) };
+    let good = answer(json!({"n": 3}));
+    assert_eq!(read_final(vec![good.clone()]), Reply::Answer { output: json!({"n": 3}) });
+    assert!(matches!(read_final(vec![answer(json!({"n": "x"}))]), Reply::Invalid { .. }));
+    assert!(matches!(read_final(vec![answer(json!("{\"n"))]), Reply::Invalid { .. }));
+    assert!(matches!(read_final(vec![good, call("files.write")]), Reply::ToolCalls { .. }));
+}
+
+#[test]
+fn every_call_of_a_reply_is_answered_before_the_model_is_asked_again() {
+    let said = Message { role: Role::Assistant, parts: vec![Part::ToolCall(call("x"))] };
+    for reply in [Reply::Invalid { problem: "no".into() }, Reply::Answer { output: json!(1) }] {
+        let mut events = vec![EventBody::RunQueued { spec: spec(5) }, started("turn.1.model", 0)];
+        let mut done = completed("turn.1.model", reply);
+        if let EventBody::LlmCompleted { reply_message, .. } = &mut done {
+            *reply_message = said.clone();
+        }
+        events.push(done);
+        let machine = machine(&events);
+        let last = machine.conversation().last().unwrap();
+        assert_eq!(last.role, Role::Tool);
+        assert!(matches!(&last.parts[0], Part::ToolResult { call_id, .. } if call_id == "c"));
+    }
+}
+
+#[test]
+fn a_pause_asks_again_with_the_reply_as_it_is_and_not_for_ever() {
+    let mut events = vec![EventBody::RunQueued { spec: spec(100) }];
+    for turn in 1..=limits::PAUSES_MAX + 1 {
+        assert!(matches!(machine(&events).next()[..], [MachineCommand::CallModel { .. }]));
+        events.push(started(&format!("turn.{turn}.model"), 0));
+        events.push(completed(&format!("turn.{turn}.model"), Reply::Continue {}));
+    }
+    let machine = machine(&events);
+    assert_eq!(machine.conversation().len(), 1 + events.len() / 2);
+    assert!(matches!(&machine.next()[..], [MachineCommand::Fail { error }]
+        if error.reason == FailureReason::InvalidOutput));
+}
+
+/// A run that has read much.
+fn long_run() -> Vec<EventBody> {
+    let mut events = vec![EventBody::RunQueued { spec: spec(50) }];
+    for turn in 1..=6 {
+        let step = format!("turn.{turn}.model");
+        events.push(started(&step, 0));
+        let mut done = completed(&step, Reply::ToolCalls { calls: vec![call("t")] });
+        if let EventBody::LlmCompleted { reply_message, .. } = &mut done {
+            reply_message.parts = vec![Part::ToolCall(call("t"))];
+        }
+        events.push(done);
+        events.push(EventBody::ToolCompleted {
+            step: StepKey::new(format!("turn.{turn}.tool.1")),
+            call_id: "c".into(),
+            tool: "t".into(),
+            output: json!("x".repeat(4_000)),
+            model_bytes_max: 10_000,
+            elapsed_ms: 1,
+        });
+    }
+    events
+}
+
+fn full(limit: u64) -> EventBody {
+    EventBody::ContextFull { step: StepKey::new("turn.7.model"), tokens: 6_000, limit }
+}
+
+#[test]
+fn a_full_context_is_summarised_by_a_step_of_its_own() {
+    let mut events = long_run();
+    assert!(machine(&events).can_compact(3_000));
+    events.push(full(3_000));
+    let next = machine(&events).next();
+    let [MachineCommand::Compact { compaction }] = &next[..] else { panic!("{next:?}") };
+    assert_eq!(compaction.step, StepKey::new("turn.7.compact"));
+    // The summarising call is no turn and reads no message.
+    events.push(started("turn.7.compact", 0));
+    events.push(completed("turn.7.compact", Reply::Summary { text: "short".into() }));
+    assert_eq!(machine(&events).next(), next, "not before the summary is taken");
+    let replaced = compaction.replaced as u64;
+    let step = compaction.step.clone();
+    events.push(EventBody::ContextCompacted { step, replaced, summary: "short".into() });
+    let after = machine(&events);
+    assert_eq!(after.next(), model("turn.7.model"));
+    assert_eq!(after.conversation()[0].plain_text(), "goal");
+    assert!(after.conversation()[1].plain_text().contains("short"));
+    assert!(after.conversation().len() < machine(&long_run()).conversation().len());
+}
+
+#[test]
+fn a_context_that_stays_full_fails_the_run_in_the_end() {
+    let mut events = long_run();
+    for _ in 0..limits::COMPACTIONS_MAX {
+        events.push(full(3_000));
+        // Nothing became shorter.
+        events.push(EventBody::ContextCompacted {
+            step: StepKey::new("turn.7.compact"),
+            replaced: 0,
+            summary: String::new(),
+        });
+    }
+    assert!(!machine(&events).can_compact(3_000));
+}
+
+#[test]
+fn a_model_that_ran_out_of_context_fails_the_run_unless_it_is_compacted() {
+    let mut events = long_run();
+    events.push(started("turn.7.model", 0));
+    events.push(completed("turn.7.model", Reply::ContextFull {}));
+    assert!(matches!(machine(&events).next()[..], [MachineCommand::Fail { .. }]));
+    events.push(full(3_000));
+    assert!(matches!(machine(&events).next()[..], [MachineCommand::Compact { .. }]));
+    let said = machine(&events).conversation().last().unwrap().role;
+    assert_eq!(said, Role::Tool, "the reply that was cut is not part of the conversation");
+}
+
+#[test]
+fn estimates_follow_what_the_service_counted() {
+    let mut begun = started("turn.1.model", 0);
+    if let EventBody::LlmStarted { estimated_tokens, .. } = &mut begun {
+        *estimated_tokens = 100;
+    }
+    let mut done = completed("turn.1.model", Reply::Continue {});
+    if let EventBody::LlmCompleted { usage, .. } = &mut done {
+        usage.input = Some(150);
+        usage.cache_read = Some(50);
+    }
+    let machine = machine(&[EventBody::RunQueued { spec: spec(5) }, begun, done]);
+    assert_eq!(machine.corrected(100), 200);
+}
+
+#[test]
+fn a_spent_budget_ends_the_run_or_keeps_it_waiting() {
+    let exceeded = |on_exceeded| EventBody::BudgetExceeded {
+        scope: BudgetScope::Run,
+        resource: BudgetResource::Tokens,
+        limit: 5,
+        spent: 6,
+        message: "spent".into(),
+        on_exceeded,
+        renews_at: None,
+    };
+    let queued = EventBody::RunQueued { spec: spec(5) };
+    let failed = machine(&[queued.clone(), exceeded(OnExceeded::Fail)]);
+    assert!(matches!(&failed.next()[..], [MachineCommand::Fail { error }]
+        if error.reason == FailureReason::Budget && error.message == "spent"));
+    let parked = machine(&[queued, exceeded(OnExceeded::Park)]);
+    assert_eq!(parked.next(), model("turn.1.model"));
+}
+
 proptest! {
     #[test]
     fn no_reply_text_panics_or_is_lost(text in any::<String>(), native in any::<bool>()) {
         let step = StepKey::new("turn.1.model");
         let mode = if native { ToolMode::Native } else { ToolMode::Constrained };
-        let rules = ReplyRules { mode, step: &step, output_schema: None, has_tools: true };
+        let rules = ReplyRules {
+            mode,
+            step: &step,
+            output_schema: None,
+            has_tools: true,
+            final_tool: None,
+        };
         match interpret(&finished(&text), &rules) {
             Reply::Answer { output } if native => prop_assert_eq!(output, Value::String(text)),
             Reply::Answer { .. } | Reply::ToolCalls { .. } => {
@@ -237,7 +452,10 @@ proptest! {
                 prop_assert!(object);
             }
             Reply::Invalid { problem } => prop_assert!(!problem.is_empty()),
-            Reply::Failure { .. } => prop_assert!(false, "text alone never fails a run"),
+            Reply::Failure { .. }
+            | Reply::Continue {}
+            | Reply::ContextFull {}
+            | Reply::Summary { .. } => prop_assert!(false, "text alone means none of this"),
         }
     }
 
@@ -280,57 +498,67 @@ proptest! {
     }
 }
 
+/// An attempt of a step begins.
+fn begins(state: &RunState, step: &StepKey, step_kind: StepKind) -> EventBody {
+    EventBody::StepStarted {
+        step: step.clone(),
+        step_kind,
+        name: "m".into(),
+        policy: EffectPolicy::Idempotent,
+        attempt: state.step(step).map_or(0, |step| step.attempts) + 1,
+    }
+}
+
 /// Some outcome of a command, by choice.
 fn perform(state: &RunState, command: &MachineCommand, choice: u8) -> Vec<EventBody> {
     match command {
-        MachineCommand::CallModel { step } => {
-            let begun = state.step(step).map_or(0, |s| s.attempts);
-            let mut bodies = vec![EventBody::StepStarted {
-                step: step.clone(),
-                step_kind: StepKind::Model,
-                name: "m".into(),
-                policy: EffectPolicy::Idempotent,
-                attempt: begun + 1,
-            }];
-            bodies.push(EventBody::LlmStarted {
-                step: step.clone(),
-                attempt: begun + 1,
-                model: ModelName::new("test", "model"),
-                tool_mode: ToolMode::Native,
-                directives_upto: state.machine().unread_upto(),
-            });
-            let reply = match choice {
-                0 => return bodies,
-                1 | 2 => Reply::ToolCalls { calls: vec![call("a"), call("b")] },
-                3 => Reply::Invalid { problem: "no".into() },
-                4 => Reply::Answer { output: json!("x") },
-                _ => {
-                    bodies.push(EventBody::StepCanceled { step: step.clone(), partial: None });
-                    return bodies;
-                }
-            };
-            bodies.push(completed(step.as_str(), reply));
-            bodies.push(EventBody::StepSucceeded { step: step.clone() });
-            bodies
-        }
-        MachineCommand::CallTool { step, call } => {
-            let attempt = state.step(step).map_or(0, |s| s.attempts) + 1;
-            let mut bodies = vec![EventBody::StepStarted {
-                step: step.clone(),
-                step_kind: StepKind::Tool,
-                name: call.name.clone(),
-                policy: EffectPolicy::Idempotent,
-                attempt,
-            }];
+        MachineCommand::CallModel { step } => ask(state, step, choice),
+        MachineCommand::CallTool { step, .. } => {
+            let mut bodies = vec![begins(state, step, StepKind::Tool)];
             if choice > 0 {
                 bodies.push(tool_done(step.as_str()));
                 bodies.push(EventBody::StepSucceeded { step: step.clone() });
             }
             bodies
         }
+        MachineCommand::Compact { compaction } => {
+            let step = compaction.step.clone();
+            vec![
+                begins(state, &step, StepKind::Model),
+                EventBody::ContextCompacted {
+                    step: step.clone(),
+                    replaced: compaction.replaced as u64,
+                    summary: "s".into(),
+                },
+                EventBody::StepSucceeded { step },
+            ]
+        }
         MachineCommand::Complete { output } => {
             vec![EventBody::RunCompleted { output: output.clone() }]
         }
         MachineCommand::Fail { error } => vec![EventBody::RunFailed { error: error.clone() }],
     }
+}
+
+/// Some outcome of a model call, by choice.
+fn ask(state: &RunState, step: &StepKey, choice: u8) -> Vec<EventBody> {
+    let mut begun = started(step.as_str(), state.machine().unread_upto());
+    if let EventBody::LlmStarted { attempt, estimated_tokens, .. } = &mut begun {
+        *attempt = state.step(step).map_or(0, |step| step.attempts) + 1;
+        *estimated_tokens = 10;
+    }
+    let mut bodies = vec![begins(state, step, StepKind::Model), begun];
+    let reply = match choice {
+        0 => return bodies,
+        1 | 2 => Reply::ToolCalls { calls: vec![call("a"), call("b")] },
+        3 => Reply::Invalid { problem: "no".into() },
+        4 => Reply::Answer { output: json!("x") },
+        _ => {
+            bodies.push(EventBody::StepCanceled { step: step.clone(), partial: None });
+            return bodies;
+        }
+    };
+    bodies.push(completed(step.as_str(), reply));
+    bodies.push(EventBody::StepSucceeded { step: step.clone() });
+    bodies
 }

@@ -13,7 +13,8 @@ use crate::{
 
 impl State {
     pub(super) fn append(&mut self, batch: Batch) -> Result<Appended, StoreError> {
-        let Batch { run: id, expect, events, patch, steps, signals, blobs, ready } = batch;
+        let Batch { run: id, expect, events, patch, steps, signals, blobs, bookings, ready } =
+            batch;
         let entry = self.entries.get_mut(&id).ok_or_else(|| no_run(id))?;
         guard(&entry.run, expect)?;
         check_signals(entry, &signals, events.len())?;
@@ -38,6 +39,12 @@ impl State {
             cancel_requested: entry.run.cancel_requested,
         };
         let ended = entry.run.status.is_terminal();
+        for booking in bookings {
+            self.spending.settle(id, booking);
+        }
+        if ended {
+            self.spending.close(id);
+        }
         for blob in blobs {
             self.keep_blob(id, blob.sha256, blob.bytes);
         }
@@ -52,7 +59,7 @@ impl State {
 }
 
 /// Contract 5.
-fn guard(run: &Run, expect: Expect) -> Result<(), StoreError> {
+pub(super) fn guard(run: &Run, expect: Expect) -> Result<(), StoreError> {
     let ended = run.status.is_terminal();
     match expect {
         Expect::Owner { worker, epoch, .. }
@@ -161,6 +168,7 @@ fn patched(run: &Run, patch: RunPatch) -> Result<Run, StoreError> {
     next.output = patch.output.or(next.output);
     next.error = patch.error.or(next.error);
     next.usage = patch.usage.unwrap_or(next.usage);
+    next.spend = patch.spend.unwrap_or(next.spend);
     next.started_at = patch.started_at.or(next.started_at);
     next.finished_at = patch.finished_at.or(next.finished_at);
     next.recoveries = patch.recoveries.unwrap_or(next.recoveries);

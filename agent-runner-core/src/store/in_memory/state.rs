@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use jiff::Timestamp;
 
-use super::record::Records;
+use super::{record::Records, spend::Spending};
 use crate::{
     event::{Event, NewEvent},
     id::{ProjectId, RunId, WorkerId},
@@ -18,6 +18,7 @@ pub(super) struct State {
     pub(super) entries: BTreeMap<RunId, Entry>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     pub(super) records: Records,
+    pub(super) spending: Spending,
     /// Listed runs by priority, then moment, then id: the order of claims.
     pub(super) ready: BTreeMap<i32, BTreeSet<(Timestamp, RunId)>>,
     keys: BTreeMap<(ProjectId, String), RunId>,

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::StoreHarness;
 use crate::{
     agent::{AgentSpec, ModelName},
+    budget::Spend,
     event::{Event, NewEvent},
     id::{IdSource, ProjectId, RunId, StepKey, WorkerId},
     llm::Usage,
@@ -199,12 +200,7 @@ pub(in crate::testing) fn new_run(id: RunId, project: ProjectId, now: Timestamp)
         id,
         project_id: project,
         name: None,
-        spec: RunSpec {
-            goal: "count to three".to_owned(),
-            agent: AgentSpec::new(ModelName::new("scripted", "demo")),
-            notices: Vec::new(),
-            start_at: None,
-        },
+        spec: RunSpec::new("count to three", AgentSpec::new(ModelName::new("scripted", "demo"))),
         status: RunStatus::Queued,
         park: None,
         pause_requested: false,
@@ -213,6 +209,7 @@ pub(in crate::testing) fn new_run(id: RunId, project: ProjectId, now: Timestamp)
         output: None,
         error: None,
         usage: Usage::default(),
+        spend: Spend::default(),
         parent_id: None,
         root_id: id,
         priority: 0,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use agent_runner_core::llm::{ErrorKind, LlmEvent, LlmRequest, StopReason, Usage};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     wire::{BlockDelta, Event, Message},
 };
 use crate::{
-    http::{EVENT_BYTES_MAX, SseDecoder, SseEvent},
+    http::{EVENT_BYTES_MAX, SseDecoder},
     llm::{
         Fault,
         json::parse,
@@ -71,10 +72,6 @@ impl Decoder {
             self.reply.notice(notice);
         }
         self
-    }
-
-    fn events(&mut self, events: &[SseEvent], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        events.iter().try_for_each(|event| self.event(&event.name, &event.data, out))
     }
 
     fn event(&mut self, name: &str, data: &str, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
@@ -217,19 +214,22 @@ impl Decoder {
 }
 
 impl ReplyDecoder for Decoder {
-    fn push(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+    fn push(&mut self, mut bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if matches!(self.form, Form::Unknown) {
-            let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-            self.form = match first {
+            bytes = bytes.trim_ascii_start();
+            self.form = match bytes.first() {
                 None => return Ok(()),
                 Some(b'{' | b'[' | b'<') => Form::Document(Vec::new()),
                 Some(_) => Form::Events(SseDecoder::new(EVENT_BYTES_MAX)),
             };
         }
-        let mut events = Vec::new();
-        let pushed = match &mut self.form {
+        // Taken out, because the rest of the decoder takes the events.
+        let mut form = std::mem::replace(&mut self.form, Form::Unknown);
+        let pushed = match &mut form {
             Form::Unknown => Ok(()),
-            Form::Events(decoder) => decoder.push(bytes, &mut events).map_err(Fault::from),
+            Form::Events(decoder) => {
+                decoder.push(bytes, |event| self.event(event.name, event.data, out))
+            }
             Form::Document(document) if document.len() + bytes.len() > EVENT_BYTES_MAX => {
                 Err(too_large())
             }
@@ -238,7 +238,7 @@ impl ReplyDecoder for Decoder {
                 Ok(())
             }
         };
-        self.events(&events, out)?;
+        self.form = form;
         pushed
     }
 
@@ -246,13 +246,13 @@ impl ReplyDecoder for Decoder {
         match std::mem::replace(&mut self.form, Form::Unknown) {
             Form::Unknown => Ok(()),
             Form::Document(bytes) => self.document(&bytes, out),
-            Form::Events(mut decoder) => {
-                let mut events = Vec::new();
-                decoder.finish(&mut events);
+            Form::Events(mut decoder) => decoder.finish(|event| {
                 // An event that the end of the stream cut in two is a truncation, not a strange one.
-                events.retain(|event| parse::<Value>(&event.data).is_ok());
-                self.events(&events, out)
-            }
+                if parse::<IgnoredAny>(event.data).is_err() {
+                    return Ok(());
+                }
+                self.event(event.name, event.data, out)
+            }),
         }
     }
 }

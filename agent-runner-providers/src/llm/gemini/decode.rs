@@ -9,6 +9,7 @@ use agent_runner_core::{
     llm::{ErrorKind, LlmEvent, LlmRequest, StopReason, Usage},
     message::{Part, ProviderState},
 };
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use self::{
@@ -24,7 +25,7 @@ use crate::{
     http::{EVENT_BYTES_MAX, SseDecoder},
     llm::{
         Fault,
-        json::parse,
+        json::{parse, says_error},
         names::ToolNames,
         reply::{Reply, arguments},
         stream::{REPLY_BYTES_MAX, ReplyDecoder, too_large},
@@ -118,6 +119,13 @@ impl Decoder {
         if data.is_empty() {
             return Ok(());
         }
+        // Nearly all events are frames that say nothing of an error.
+        if data.starts_with('{')
+            && !says_error(data)
+            && let Ok(frame) = parse::<Frame>(data)
+        {
+            return self.accept(frame, out);
+        }
         match parse::<Value>(data) {
             Ok(document) => self.document(document, out),
             Err(_) if name == "error" => Err(Fault::new(ErrorKind::Unavailable, data)),
@@ -140,6 +148,10 @@ impl Decoder {
         let frame: Frame = serde_json::from_value(document).map_err(|error| {
             Fault::malformed("the service sent a strange event", &error.to_string())
         })?;
+        self.accept(frame, out)
+    }
+
+    fn accept(&mut self, frame: Frame, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         let candidates = frame.candidates.unwrap_or_default();
         if let Some(feedback) = frame.prompt_feedback
             && candidates.is_empty()
@@ -339,7 +351,7 @@ impl Decoder {
         out.push_back(reply.finish(stop, self.usage, self.request_id.take()).into());
     }
 
-    /// Takes bytes of a stream, line by line, so that what stands between events keeps its place.
+    /// Takes bytes of a stream, so that what stands between events keeps its place.
     fn lines(
         &mut self,
         lines: &mut Lines,
@@ -347,24 +359,27 @@ impl Decoder {
         out: &mut VecDeque<LlmEvent>,
     ) -> Result<(), Fault> {
         let mut rest = bytes;
-        let mut events = Vec::new();
         while !rest.is_empty() {
-            let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-            let (line, tail) = rest.split_at(end.map_or(rest.len(), |at| at + 1));
+            let found = lines.bare.next(rest)?;
+            let (Found::Other(count) | Found::Piece(count) | Found::Document(count, _)) = found;
+            let (piece, tail) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             rest = tail;
-            match lines.bare.push(line)? {
-                Found::Document(json) => self.bare(&json, out)?,
-                Found::Piece => {}
-                Found::Nothing => {
-                    let pushed = lines.events.push(line, &mut events);
-                    for event in events.drain(..) {
-                        self.event(&event.name, &event.data, out)?;
-                    }
-                    pushed?;
-                }
+            match found {
+                Found::Other(_) => self.events(&mut lines.events, piece, out)?,
+                Found::Piece(_) => {}
+                Found::Document(_, json) => self.bare(&json, out)?,
             }
         }
         Ok(())
+    }
+
+    fn events(
+        &mut self,
+        decoder: &mut SseDecoder,
+        bytes: &[u8],
+        out: &mut VecDeque<LlmEvent>,
+    ) -> Result<(), Fault> {
+        decoder.push(bytes, |event| self.event(event.name, event.data, out))
     }
 
     /// JSON that stood in the stream without being an event.
@@ -431,13 +446,14 @@ impl ReplyDecoder for Decoder {
             Form::Unknown => {}
             Form::Document(bytes) => self.whole(&bytes, out)?,
             Form::Events(mut lines) => {
-                let mut events = Vec::new();
-                lines.events.finish(&mut events);
-                // An event that the end of the stream cut in two is a truncation, not a strange one.
-                events.retain(|event| parse::<Value>(&event.data).is_ok());
-                for event in &events {
-                    self.event(&event.name, &event.data, out)?;
-                }
+                lines.events.finish(|event| {
+                    // An event that the end of the stream cut in two is a truncation, not a
+                    // strange one.
+                    if parse::<IgnoredAny>(event.data).is_err() {
+                        return Ok(());
+                    }
+                    self.event(event.name, event.data, out)
+                })?;
             }
         }
         // There is no last event; a reply is complete when it says why the model stopped.

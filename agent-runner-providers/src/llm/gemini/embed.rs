@@ -2,7 +2,7 @@
 
 use agent_runner_core::llm::{
     CallCx, Capabilities, EmbedPurpose, EmbedRequest, Embedder, Embeddings, ErrorKind,
-    ProviderError, SendState, Usage,
+    ProviderError, Usage,
 };
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -65,11 +65,6 @@ impl Embedder for GeminiProvider {
 }
 
 impl GeminiProvider {
-    /// An error of what the service answered.
-    pub(super) fn told(&self, kind: ErrorKind, message: impl Into<String>) -> ProviderError {
-        ProviderError::new(kind, self.http.id().to_owned(), message).with_sent(SendState::Sent)
-    }
-
     /// Refuses texts of which the model would drop the end without a word.
     async fn refuse_long(&self, request: &EmbedRequest, cx: &CallCx) -> Result<(), ProviderError> {
         if request.texts.iter().all(|text| text.len() <= SHORT_BYTES) {

@@ -6,6 +6,7 @@ use agent_runner_core::{
     llm::{LlmEvent, LlmRequest, StopReason, Usage},
     message::Part,
 };
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::{
@@ -71,13 +72,6 @@ impl Decoder {
     pub(super) const fn with_context(mut self, context: Option<u64>) -> Self {
         self.context = context;
         self
-    }
-
-    fn lines(&mut self, lines: &[String], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        for line in lines {
-            self.line(line, out)?;
-        }
-        Ok(())
     }
 
     fn line(&mut self, text: &str, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
@@ -179,18 +173,22 @@ fn prompt_bytes(request: &LlmRequest) -> u64 {
 
 impl ReplyDecoder for Decoder {
     fn push(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        let mut lines = Vec::new();
-        let pushed = self.lines.push(bytes, &mut lines);
-        self.lines(&lines, out)?;
-        Ok(pushed?)
+        // Taken out, because the rest of the decoder takes the lines.
+        let mut lines = std::mem::replace(&mut self.lines, LineDecoder::new(EVENT_BYTES_MAX));
+        let pushed = lines.push(bytes, |line| self.line(line, out));
+        self.lines = lines;
+        pushed
     }
 
     fn end(&mut self, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        let mut lines = Vec::new();
-        self.lines.finish(&mut lines);
-        // A line that the end of the stream cut in two is a truncation, not a strange line.
-        lines.retain(|line| parse::<Value>(line).is_ok() || !self.started);
-        self.lines(&lines, out)
+        let mut lines = std::mem::replace(&mut self.lines, LineDecoder::new(EVENT_BYTES_MAX));
+        lines.finish(|line| {
+            // A line that the end of the stream cut in two is a truncation, not a strange line.
+            if self.started && parse::<IgnoredAny>(line).is_err() {
+                return Ok(());
+            }
+            self.line(line, out)
+        })
     }
 }
 

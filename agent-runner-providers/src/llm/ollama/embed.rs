@@ -43,9 +43,10 @@ impl Embedder for OllamaProvider {
             let batch = read(&text).map_err(|fault| answer.fault(fault))?;
             let input = Some(batch.prompt_eval_count.unwrap_or(0));
             usage = usage.plus(Usage { input, ..Usage::default() });
+            vectors::check(request, texts, &vectors, &batch.embeddings)
+                .map_err(|fault| answer.fault(fault))?;
             vectors.extend(batch.embeddings);
         }
-        vectors::check(request, &vectors).map_err(|fault| self.http.unsent(fault))?;
         Ok(Embeddings { vectors, usage })
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::llm::{
     Fault,
-    call_ids::{CallIdRule, WireIds},
+    call_ids::{WireIds, is_short},
     outgoing::{add_extra, replayed_arguments, shortest},
 };
 
@@ -101,7 +101,7 @@ fn tool(spec: &ToolSpec) -> Value {
 }
 
 fn turns(request: &LlmRequest, provider: &str) -> Vec<Value> {
-    let mut ids = WireIds::new(CallIdRule::Any);
+    let mut ids = WireIds::new(is_short);
     let mut turns = Vec::new();
     for message in &request.messages {
         turn(message, &mut ids, &mut turns);

@@ -86,24 +86,23 @@ struct Pulling {
 impl Pulling {
     /// Reads one piece of the body. What a piece says before its error is told first.
     async fn advance(&mut self) {
-        let mut lines = Vec::new();
+        let ready = &mut self.ready;
+        let mut each = |line: &str| {
+            ready.push_back(progress(line)?);
+            Ok(())
+        };
         let pushed = match self.body.next().await {
             Err(error) => {
                 self.failed = Some(error);
                 return;
             }
-            Ok(Some(bytes)) => self.lines.push(&bytes, &mut lines).map_err(Fault::from),
+            Ok(Some(bytes)) => self.lines.push(&bytes, &mut each),
             Ok(None) => {
                 self.ended = true;
-                self.lines.finish(&mut lines);
-                Ok(())
+                self.lines.finish(&mut each)
             }
         };
-        let read = lines.iter().try_for_each(|line| {
-            self.ready.push_back(progress(line)?);
-            Ok(())
-        });
-        let told = read.and(pushed).and_then(|()| match self.ready.back() {
+        let told = pushed.and_then(|()| match self.ready.back() {
             Some(last) if last.status == SUCCESS => Ok(()),
             _ if self.ended => Err(Fault::new(
                 ErrorKind::StreamTruncated,

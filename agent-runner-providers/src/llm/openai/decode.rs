@@ -17,7 +17,7 @@ use super::{
 };
 use crate::llm::{
     Fault,
-    json::parse,
+    json::{parse, says_error},
     reply::Reply,
     stream::{REPLY_BYTES_MAX, too_large},
 };
@@ -64,7 +64,7 @@ impl ChatReader {
             });
         }
         // One choice was asked for; another index is somebody else's.
-        for choice in chunk.choices.into_iter().flatten() {
+        for choice in chunk.choices.unwrap_or_default() {
             if choice.index.unwrap_or(0) == 0 {
                 self.choice(choice, out)?;
             }
@@ -92,8 +92,10 @@ impl ChatReader {
     }
 
     fn choice(&mut self, choice: Choice, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        if let Some(delta) = choice.delta.or(choice.message) {
-            self.delta(delta, out)?;
+        match (choice.delta, choice.message) {
+            (Some(delta), _) => self.delta(delta, out)?,
+            (None, Some(message)) => self.delta(*message, out)?,
+            (None, None) => {}
         }
         match choice.finish_reason.as_deref() {
             None | Some("") => {}
@@ -181,9 +183,8 @@ impl ChatReader {
 /// A chunk, unless it reports an error. Read twice only where that matters: an error has many
 /// forms, and a field may stand twice in a document.
 fn chunk_of(text: &str) -> Result<Chunk, Fault> {
-    let chunk = parse::<Chunk>(text);
-    if let Ok(chunk) = chunk
-        && !chunk.may_be_error()
+    if !says_error(text)
+        && let Ok(chunk) = parse(text)
     {
         return Ok(chunk);
     }

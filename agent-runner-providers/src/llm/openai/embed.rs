@@ -74,10 +74,11 @@ impl Embedder for OpenAiProvider {
             }
             let text = answer.document(ANSWER_BYTES_MAX).await?;
             let (batch, used) = read(&text, texts.len()).map_err(|fault| answer.fault(fault))?;
+            vectors::check(request, texts, &vectors, &batch)
+                .map_err(|fault| answer.fault(fault))?;
             vectors.extend(batch);
             usage = usage.plus(used);
         }
-        vectors::check(request, &vectors).map_err(|fault| self.http.unsent(fault))?;
         Ok(Embeddings { vectors, usage })
     }
 }

@@ -114,7 +114,7 @@ impl<'a> Turns<'a> {
         profile: &'a Profile,
         provider: &'a str,
     ) -> Vec<Value> {
-        let ids = WireIds::new(profile.call_ids);
+        let ids = WireIds::new(profile.call_ids.rule());
         let mut turns =
             Self { names, profile, provider, model: &request.model, ids, turns: Vec::new() };
         for message in &request.messages {

@@ -45,8 +45,13 @@ pub(super) fn refused(refusal: &Refusal, model: Option<&str>) -> Fault {
 }
 
 /// The error that a document reports, if it does: `{"error": {..}}`, `{"error": ".."}`,
-/// `{"object": "error", ..}` (vLLM) or, with an error status, `{"message": ..}`, `{"detail": ..}`.
+/// `{"object": "error", ..}` (vLLM) or, with an error status, `{"message": ..}`, `{"detail": ..}`;
+/// any of them may be alone in a list (Google).
 pub(super) fn reported(document: &Value, status: Option<u16>) -> Option<Fault> {
+    let document = match document.as_array().map(Vec::as_slice) {
+        Some([only]) => only,
+        _ => document,
+    };
     let error = match document.get("error") {
         Some(Value::Null | Value::Bool(false)) | None => {
             let is_error = document.get("object").is_some_and(|object| object == "error");
@@ -191,6 +196,7 @@ mod tests {
                 ErrorKind::Overloaded,
             ),
             (401, json!({"error": "no key"}), ErrorKind::Auth),
+            (429, json!([{"error": {"code": 429, "message": "slow"}}]), ErrorKind::RateLimited),
             (422, json!({"detail": [{"loc": ["body"], "msg": "bad"}]}), ErrorKind::InvalidRequest),
             (
                 400,

@@ -74,31 +74,27 @@ impl<R: FrameReader> Frames<R> {
         Self { form: Form::Unknown, reader }
     }
 
-    fn events(&mut self, events: &[SseEvent], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        for event in events {
-            let data = event.data.trim();
-            if !data.is_empty() {
-                self.reader.event(&event.name, data, out)?;
-            }
-        }
-        Ok(())
+    fn event(&mut self, event: SseEvent<'_>, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+        let data = event.data.trim();
+        if data.is_empty() { Ok(()) } else { self.reader.event(event.name, data, out) }
     }
 }
 
 impl<R: FrameReader> ReplyDecoder for Frames<R> {
-    fn push(&mut self, bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+    fn push(&mut self, mut bytes: &[u8], out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if matches!(self.form, Form::Unknown) {
-            let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-            self.form = match first {
+            bytes = bytes.trim_ascii_start();
+            self.form = match bytes.first() {
                 None => return Ok(()),
                 Some(b'{' | b'[' | b'<') => Form::Document(Vec::new()),
                 Some(_) => Form::Events(SseDecoder::new(EVENT_BYTES_MAX)),
             };
         }
-        let mut events = Vec::new();
-        let pushed = match &mut self.form {
+        // Taken out, because the rest of the decoder takes the events.
+        let mut form = std::mem::replace(&mut self.form, Form::Unknown);
+        let pushed = match &mut form {
             Form::Unknown => Ok(()),
-            Form::Events(decoder) => decoder.push(bytes, &mut events).map_err(Fault::from),
+            Form::Events(decoder) => decoder.push(bytes, |event| self.event(event, out)),
             Form::Document(document) if document.len() + bytes.len() > EVENT_BYTES_MAX => {
                 Err(too_large())
             }
@@ -107,7 +103,7 @@ impl<R: FrameReader> ReplyDecoder for Frames<R> {
                 Ok(())
             }
         };
-        self.events(&events, out)?;
+        self.form = form;
         pushed
     }
 
@@ -117,15 +113,13 @@ impl<R: FrameReader> ReplyDecoder for Frames<R> {
             Form::Document(bytes) => {
                 self.reader.document(&String::from_utf8_lossy(&bytes), out)?;
             }
-            Form::Events(mut decoder) => {
-                let mut events = Vec::new();
-                decoder.finish(&mut events);
+            Form::Events(mut decoder) => decoder.finish(|event| {
                 // An event that the end of the stream cut in two is a truncation, not a strange one.
-                events.retain(|event| {
-                    event.data.trim() == "[DONE]" || parse::<IgnoredAny>(&event.data).is_ok()
-                });
-                self.events(&events, out)?;
-            }
+                if event.data.trim() != "[DONE]" && parse::<IgnoredAny>(event.data).is_err() {
+                    return Ok(());
+                }
+                self.event(event, out)
+            })?,
         }
         self.reader.ended(out);
         Ok(())

@@ -16,16 +16,6 @@ pub(super) struct Chunk {
     pub(super) usage: Option<Value>,
     /// Groq's place for the usage.
     pub(super) x_groq: Option<Value>,
-    error: Option<Value>,
-    /// `error` from vLLM.
-    object: Option<Value>,
-}
-
-impl Chunk {
-    /// Whether it may be an error in place of a piece of a reply.
-    pub(super) fn may_be_error(&self) -> bool {
-        self.error.is_some() || self.object.as_ref().is_some_and(|object| object == "error")
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -33,7 +23,8 @@ pub(super) struct Choice {
     pub(super) index: Option<u64>,
     pub(super) delta: Option<Delta>,
     /// In place of `delta` in a whole reply, beside it in Perplexity's streams.
-    pub(super) message: Option<Delta>,
+    /// Boxed, because a choice is moved about for every delta.
+    pub(super) message: Option<Box<Delta>>,
     pub(super) finish_reason: Option<String>,
 }
 

@@ -21,6 +21,7 @@ pub(super) struct RunRow<'a> {
     output: Option<&'a str>,
     error: Option<&'a str>,
     usage: &'a str,
+    spend: &'a str,
     deadline_at: Option<i64>,
     started_at: Option<i64>,
     recoveries: u32,
@@ -44,6 +45,7 @@ impl<'a> RunRow<'a> {
             output: texts.output.as_deref(),
             error: texts.error.as_deref(),
             usage: &texts.usage,
+            spend: &texts.spend,
             deadline_at: run.deadline_at.map(micros),
             started_at: run.started_at.map(micros),
             recoveries: run.recoveries,
@@ -101,6 +103,7 @@ pub(super) struct ChangeRow<'a> {
     pub(super) output: Option<&'a str>,
     pub(super) error: Option<&'a str>,
     pub(super) usage: Option<&'a str>,
+    pub(super) spend: Option<&'a str>,
     pub(super) started_at: Option<i64>,
     pub(super) finished_at: Option<i64>,
     pub(super) recoveries: Option<u32>,
@@ -117,6 +120,7 @@ pub(super) struct Changes<'a> {
     pub(super) output: Option<&'a str>,
     pub(super) error: Option<&'a str>,
     pub(super) usage: Option<&'a str>,
+    pub(super) spend: Option<&'a str>,
     pub(super) started_at: Option<i64>,
     pub(super) recoveries: Option<u32>,
     pub(super) park: Option<&'a ParkText>,
@@ -128,6 +132,7 @@ impl<'a> Changes<'a> {
         self.output = patch.output.as_deref().or(self.output);
         self.error = patch.error.as_deref().or(self.error);
         self.usage = patch.usage.as_deref().or(self.usage);
+        self.spend = patch.spend.as_deref().or(self.spend);
         self.started_at = patch.started_at.or(self.started_at);
         self.recoveries = patch.recoveries.or(self.recoveries);
         self.park = patch.park.as_ref().or(self.park);

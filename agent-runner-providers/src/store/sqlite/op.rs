@@ -1,9 +1,10 @@
 //! What the writer is asked, and what it answers.
 
 use agent_runner_core::{
+    budget::Spend,
     id::{RunId, WorkerId},
     run::Run,
-    store::{Appended, Change, Created, Ready, Record, RecordExpect},
+    store::{Appended, Change, Created, Ready, Record, RecordExpect, Reserve, Reserved, SpendLine},
 };
 
 use super::prepare::{PreparedBatch, PreparedRun};
@@ -44,6 +45,11 @@ pub(super) enum Op {
         key: String,
         expect: RecordExpect,
     },
+    Reserve(Box<Reserve>),
+    Book {
+        amount: Spend,
+        lines: Vec<SpendLine>,
+    },
     /// Takes the lock and changes nothing.
     Probe,
 }
@@ -58,6 +64,7 @@ pub(super) enum Answer {
         mended: Vec<RunId>,
     },
     Record(Record),
+    Reserved(Reserved),
     Removed(bool),
     Done,
     /// There was nothing to do.
@@ -71,6 +78,7 @@ impl Answer {
             Self::Created(created) => !created.existing,
             Self::Claimed(runs) => !runs.is_empty(),
             Self::Removed(removed) => *removed,
+            Self::Reserved(reserved) => *reserved == Reserved::Granted,
             Self::Appended(_) | Self::Swept { .. } | Self::Record(_) | Self::Done => true,
             Self::Nothing => false,
         }
@@ -90,6 +98,8 @@ impl Op {
             | Self::Sweep { .. }
             | Self::Delete(_)
             | Self::DeleteRecord { .. }
+            | Self::Reserve(_)
+            | Self::Book { .. }
             | Self::Probe => 0,
         }
     }

@@ -12,6 +12,7 @@ use super::{
     op::{Answer, Op},
     plan::no_run,
     prepare::{list_of, micros},
+    spend,
 };
 use crate::store::rows::{self, Fields};
 
@@ -79,6 +80,8 @@ pub(super) async fn perform(
             }
             Ok(Answer::Removed(fits))
         }
+        Op::Reserve(wish) => spend::reserve(conn, wish).await,
+        Op::Book { amount, lines } => spend::book(conn, *amount, lines).await,
         Op::Probe | Op::Append(_) | Op::Create(_) => Ok(Answer::Nothing),
     }
 }

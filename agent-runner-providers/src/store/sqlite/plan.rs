@@ -17,6 +17,7 @@ use super::{
     columns::{ChangeRow, Changes, EventRow, RequestRow, RunRow, SignalColumns, StepColumns},
     op::Op,
     prepare::{EventText, Patch, PreparedBatch, PreparedRun, StepText, json, micros},
+    spend::Bookings,
 };
 use crate::store::rows::Fields;
 
@@ -57,6 +58,7 @@ pub(super) struct Plan<'a> {
     signals: Vec<SignalColumns<'a>>,
     listings: HashMap<RunId, Option<i64>>,
     blobs: Vec<(RunId, &'a Blob)>,
+    bookings: Bookings<'a>,
 }
 
 /// What became of a creation.
@@ -187,6 +189,10 @@ impl<'a> Plan<'a> {
         }));
         self.push_events(batch.run, first_seq, epoch, &batch.events);
         self.blobs.extend(batch.blobs.iter().map(|blob| (batch.run, blob)));
+        self.bookings.add(batch.run, &batch.bookings);
+        if status.is_terminal() {
+            self.bookings.end(batch.run);
+        }
         self.list(batch.run, if status.is_terminal() { Ready::Never } else { batch.ready });
         Ok(appended)
     }
@@ -228,6 +234,11 @@ impl<'a> Plan<'a> {
             json(&self.signals)?,
             json(&listings)?,
         ]))
+    }
+
+    /// The parameters of `spend.sql`; `None` when nothing is booked.
+    pub(super) fn spend_rows(&self) -> Result<Option<[String; 3]>, sqlx::Error> {
+        self.bookings.rows()
     }
 
     /// Whether there is nothing to write.
@@ -381,6 +392,7 @@ fn change_row<'a>(id: RunId, guard: &Guard, changes: &Changes<'a>) -> ChangeRow<
         output: changes.output,
         error: changes.error,
         usage: changes.usage,
+        spend: changes.spend,
         started_at: changes.started_at,
         finished_at: guard.finished_at,
         recoveries: changes.recoveries,

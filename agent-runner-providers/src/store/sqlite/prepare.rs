@@ -6,7 +6,10 @@ use agent_runner_core::{
     id::{RunId, StepKey},
     run::{Park, Run, RunStatus},
     step::StepStatus,
-    store::{Batch, Blob, Expect, Ready, RunPatch, SignalRow, StepRow, StoreError, StoreErrorKind},
+    store::{
+        Batch, Blob, Booking, Expect, Ready, RunPatch, SignalRow, StepRow, StoreError,
+        StoreErrorKind,
+    },
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -26,6 +29,7 @@ pub(super) struct PreparedBatch {
     pub(super) steps: Vec<StepText>,
     pub(super) signals: Vec<SignalRow>,
     pub(super) blobs: Vec<Blob>,
+    pub(super) bookings: Vec<Booking>,
     pub(super) ready: Ready,
 }
 
@@ -45,6 +49,7 @@ pub(super) struct RunTexts {
     pub(super) tags: String,
     pub(super) metadata: String,
     pub(super) usage: String,
+    pub(super) spend: String,
     pub(super) output: Option<String>,
     pub(super) error: Option<String>,
     pub(super) park: ParkText,
@@ -93,6 +98,7 @@ pub(super) struct Patch {
     pub(super) output: Option<String>,
     pub(super) error: Option<String>,
     pub(super) usage: Option<String>,
+    pub(super) spend: Option<String>,
     pub(super) started_at: Option<i64>,
     pub(super) finished_at: Option<i64>,
     pub(super) recoveries: Option<u32>,
@@ -102,7 +108,7 @@ pub(super) struct Patch {
 
 impl PreparedBatch {
     pub(super) fn new(batch: Batch) -> Result<Self, StoreError> {
-        let Batch { run, expect, events, patch, steps, signals, blobs, ready } = batch;
+        let Batch { run, expect, events, patch, steps, signals, blobs, bookings, ready } = batch;
         Ok(Self {
             run,
             expect,
@@ -111,6 +117,7 @@ impl PreparedBatch {
             steps: steps.into_iter().map(step_text).collect::<Result<_, _>>()?,
             signals,
             blobs,
+            bookings,
             ready,
         })
     }
@@ -144,6 +151,7 @@ impl PreparedRun {
                 text(&run.metadata)?
             },
             usage: text(&run.usage)?,
+            spend: text(&run.spend)?,
             output: run.output.as_ref().map(document).transpose()?,
             error: run.error.as_ref().map(text).transpose()?,
             park: run.park.as_ref().map(park_text).transpose()?.unwrap_or_default(),
@@ -218,6 +226,7 @@ fn patch_text(patch: RunPatch) -> Result<Patch, StoreError> {
         output: patch.output.as_ref().map(document).transpose()?,
         error: patch.error.as_ref().map(text).transpose()?,
         usage: patch.usage.as_ref().map(text).transpose()?,
+        spend: patch.spend.as_ref().map(text).transpose()?,
         started_at: patch.started_at.map(micros),
         finished_at: patch.finished_at.map(micros),
         recoveries: patch.recoveries,

@@ -5,7 +5,10 @@ use agent_runner_core::{
     id::{RunId, WorkerId},
     run::Run,
     step::Step,
-    store::{Control, EventQuery, Order, Record, RunQuery, StoreError, StoreErrorKind, Worker},
+    store::{
+        Control, EventQuery, Order, Record, RunQuery, SpendQuery, Spent, StoreError,
+        StoreErrorKind, Worker,
+    },
 };
 use jiff::Timestamp;
 use sqlx::{
@@ -14,7 +17,7 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use super::{error::store_error, plan::no_run, prepare::micros};
+use super::{error::store_error, plan::no_run, prepare::micros, spend};
 use crate::store::rows;
 
 /// The connections that read, and what to say when they cannot.
@@ -117,6 +120,11 @@ impl Reader {
                 format!("there is no payload with SHA-256 {sha256}"),
             )
         })
+    }
+
+    pub(super) async fn spent(&self, query: &SpendQuery) -> Result<Spent, StoreError> {
+        let found = self.maybe(spend::spent_statement(query, None), spend::spent).await?;
+        Ok(found.unwrap_or_default())
     }
 
     pub(super) async fn owned(&self, worker: WorkerId) -> Result<Vec<Control>, StoreError> {

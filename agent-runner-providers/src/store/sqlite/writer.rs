@@ -30,6 +30,7 @@ use super::{
     perform::{Halt, perform},
     plan::{self, Creation, Plan},
     prepare::micros,
+    spend,
 };
 use crate::store::rows::{self, Fields};
 
@@ -234,6 +235,9 @@ impl Writer {
         let now = self.clock.now();
         let drafts: Vec<Draft> = ops.iter().map(|op| Draft::of(op, &mut plan)).collect();
         let rows = plan.rows()?;
+        if let Some(booked) = plan.spend_rows()? {
+            spend::write(&mut self.conn, booked).await?;
+        }
         let rows_only =
             plan.blobs().is_empty() && drafts.iter().all(|draft| matches!(draft, Draft::Done(_)));
         match rows {

@@ -92,7 +92,31 @@ fn raw(part: &Part) -> Option<&Value> {
 fn constructed_streams_decode_to_these_events() {
     for (file, bytes) in FIXTURES {
         insta::assert_snapshot!(file, transcript(&one(bytes)));
+        assert_eq!(decode(decoder(), bytes.chunks(1)), one(bytes), "{file} byte by byte");
     }
+}
+
+#[test]
+fn unknown_fields_anywhere_are_ignored() {
+    let more = |text: &str| text.replace('{', r#"{"zz":{"error":[null]},"#);
+    let stream = std::str::from_utf8(FIXTURES[0].1).unwrap();
+    assert_eq!(one(more(stream).as_bytes()), one(stream.as_bytes()));
+}
+
+#[test]
+fn pieces_with_strange_types_are_read_as_far_as_they_can_be() {
+    let (events, fault) = one(frames(&[
+        r#"{"type":"content_block_start","content_block":{"type":"text","text":null}}"#,
+        r#"{"type":"content_block_delta","index":null,"delta":{"type":"text_delta","text":7}}"#,
+        r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"a","thinking":7}}"#,
+        r#"{"type":"content_block_delta","delta":null}"#,
+        r#"{"type":"message_delta","delta":null,"usage":{"output_tokens":"many"}}"#,
+        r#"{"type":"message_stop"}"#,
+    ])
+    .as_bytes());
+    assert_eq!(fault, None);
+    let Some(LlmEvent::Finished(reply)) = events.last() else { panic!("{events:?}") };
+    assert_eq!((reply.message.plain_text().as_str(), reply.usage.output), ("a", None));
 }
 
 proptest! {

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::llm::stream::testing::{cut, decode, transcript};
+use crate::llm::stream::testing::{cut, damaged, decode, transcript};
 
 macro_rules! fixtures {
     ($($file:literal,)*) => {
@@ -108,6 +108,11 @@ proptest! {
         let finished_last = matches!(events.last(), Some(LlmEvent::Finished(_)));
         prop_assert!(finished == 0 || finished_last);
     }
+}
+
+#[test]
+fn damaged_streams_do_no_harm() {
+    damaged(&FIXTURES.map(|(_, bytes)| bytes), decoder);
 }
 
 fn frames() -> impl Strategy<Value = Vec<u8>> {

@@ -5,7 +5,7 @@ use agent_runner_core::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::llm::stream::testing::{cut, decode, transcript};
+use crate::llm::stream::testing::{cut, damaged, decode, transcript};
 
 macro_rules! fixtures {
     ($($file:literal,)*) => {
@@ -131,4 +131,25 @@ fn a_prompt_of_which_the_server_read_far_too_little_is_noticed() {
     assert_eq!(notices(Some(4096), &read(20_000)), 0, "all of it was read");
     assert_eq!(notices(Some(65_536), &read(10)), 0, "it fits; the rest was cached");
     assert_eq!(notices(Some(4096), ""), 0, "all of it was cached");
+}
+
+#[test]
+fn damaged_streams_do_no_harm() {
+    damaged(&FIXTURES.map(|(_, bytes)| bytes), decoder);
+}
+
+#[test]
+fn a_text_delta_costs_two_allocations() {
+    let line = b"{\"model\":\"m\",\"created_at\":\"x\",\"message\":{\"role\":\"assistant\",\"content\":\" a\"},\"done\":false}\n";
+    let (mut decoder, mut out) = (decoder(), VecDeque::with_capacity(8));
+    decoder.push(line, &mut out).unwrap();
+    let cost = allocation_counter::measure(|| {
+        for _ in 0..1_000 {
+            out.clear();
+            decoder.push(line, &mut out).unwrap();
+        }
+    });
+    assert_eq!(out, [LlmEvent::TextDelta { text: " a".to_owned() }]);
+    // The model's name and the text; and the reply, which doubles.
+    assert!(cost.count_total <= 2 * 1_000 + 20, "{cost:?}");
 }

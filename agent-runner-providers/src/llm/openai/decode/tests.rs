@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use super::{super::frames::Frames, *};
 use crate::llm::{
     names::ToolNames,
-    stream::testing::{cut, decode, transcript},
+    stream::{
+        ReplyDecoder as _,
+        testing::{cut, damaged, decode, transcript},
+    },
 };
 
 macro_rules! fixtures {
@@ -262,12 +265,29 @@ fn a_field_that_stands_twice_in_an_event_is_no_error() {
 fn an_accepted_answer_that_is_an_error_or_a_web_page_is_no_reply() {
     let (events, fault) = one(br#"{"error":{"message":"no credits","code":402}}"#);
     assert_eq!((events.len(), fault.unwrap().kind), (0, ErrorKind::QuotaExhausted));
+    let (_, fault) = one(br#"[{"error":{"message":"slow down","code":429}}]"#);
+    assert_eq!(fault.unwrap().kind, ErrorKind::RateLimited);
     let (_, fault) = one(b"<!DOCTYPE html><title>Log in</title>");
     let fault = fault.unwrap();
     assert_eq!(fault.kind, ErrorKind::MalformedResponse);
     assert!(fault.message.contains("base URL"), "{}", fault.message);
     let (_, fault) = one(br#"{"status":"ok"}"#);
     assert!(fault.unwrap().message.contains("without a reply"));
+}
+
+#[test]
+fn a_line_of_ten_megabytes_is_an_event_and_one_without_end_is_not() {
+    let text = "x".repeat(10 * 1024 * 1024);
+    let body =
+        format!("data: {}\n\ndata: [DONE]\n\n", json!({"choices": [{"delta": {"content": text}}]}));
+    let (events, fault) = decode(decoder(), body.as_bytes().chunks(64 * 1024));
+    assert_eq!(fault, None);
+    assert_eq!(events[1], LlmEvent::TextDelta { text });
+    let piece = [b'x'; 1024 * 1024];
+    let endless =
+        std::iter::once(b"data: ".as_slice()).chain(std::iter::repeat_n(piece.as_slice(), 17));
+    let (events, fault) = decode(decoder(), endless);
+    assert_eq!((events.len(), fault.unwrap().kind), (0, ErrorKind::MalformedResponse));
 }
 
 #[test]
@@ -308,4 +328,43 @@ fn a_running_total_beside_the_delta_is_not_read_twice() {
 fn nothing_counts_after_the_end() {
     let (events, fault) = one(b"data: [DONE]\n\ndata: {\"error\":\"late\"}\n\n");
     assert_eq!((events.len(), fault), (1, None));
+}
+
+#[test]
+fn damaged_streams_do_no_harm() {
+    damaged(&FIXTURES.map(|(_, bytes)| bytes), decoder);
+}
+
+/// The allocations for a thousand events with such a text.
+fn allocations(text: &str) -> u64 {
+    let event = format!(
+        "data: {{\"id\":\"x\",\"object\":\"chat.completion.chunk\",\"model\":\"m\",\"choices\":[\
+         {{\"index\":0,\"delta\":{{\"content\":{}}},\"finish_reason\":null}}]}}\n\n",
+        json!(text)
+    );
+    let (mut decoder, mut out) = (decoder(), VecDeque::with_capacity(8));
+    decoder.push(event.as_bytes(), &mut out).unwrap();
+    let cost = allocation_counter::measure(|| {
+        for _ in 0..1_000 {
+            out.clear();
+            decoder.push(event.as_bytes(), &mut out).unwrap();
+        }
+    });
+    assert_eq!(out, [LlmEvent::TextDelta { text: text.to_owned() }]);
+    cost.count_total
+}
+
+#[test]
+fn a_text_delta_costs_three_allocations_and_an_escape_in_it_a_fourth() {
+    // The model's name, the list of choices and the text; and the reply, which doubles.
+    assert!(allocations(" żółw") <= 3_020, "{}", allocations(" żółw"));
+    assert!(allocations("\n") <= 4_020, "{}", allocations("\n"));
+}
+
+#[test]
+fn what_is_before_the_first_event_is_as_good_as_not_there() {
+    let events = one(b"data: {\"choices\":[]}\n\ndata: [DONE]\n\n");
+    let pieces: [&[u8]; 3] = [b"\r\n", b" ", b"data: {\"choices\":[]}\n\ndata: [DONE]\n\n"];
+    assert_eq!(decode(decoder(), pieces), events);
+    assert_eq!(one(&pieces.concat()), events);
 }

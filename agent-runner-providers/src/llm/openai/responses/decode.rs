@@ -250,7 +250,7 @@ impl FrameReader for ResponseReader {
             }
         };
         let kind = event.kind.get_or_insert_with(|| name.to_owned());
-        if kind == "error" || event.error.is_some() {
+        if kind == "error" || (event.error.is_some() && !kind.starts_with("response.")) {
             return Err(error::event(data));
         }
         self.step(event, out)

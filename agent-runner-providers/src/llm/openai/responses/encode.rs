@@ -89,7 +89,7 @@ impl<'a> Items<'a> {
         profile: &'a Profile,
         provider: &'a str,
     ) -> Vec<Value> {
-        let ids = WireIds::new(profile.call_ids);
+        let ids = WireIds::new(profile.call_ids.rule());
         let mut items =
             Self { names, profile, provider, model: &request.model, ids, items: Vec::new() };
         for message in &request.messages {

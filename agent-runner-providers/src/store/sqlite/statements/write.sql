@@ -2,12 +2,12 @@
 -- $1 new runs, $2 their requests, $3 changed runs, $4 events, $5 steps, $6 signals,
 -- $7 [run, moment or null] of runs whose listing changes
 INSERT INTO run (id, status, priority, park_reason, park_wake_at, park_waiting_on,
-    pause_requested, cancel_requested, cancel_reason, output, error, usage, deadline_at,
+    pause_requested, cancel_requested, cancel_reason, output, error, usage, spend, deadline_at,
     started_at, recoveries, epoch, control, next_seq)
 SELECT unhex(value ->> 'id', '-'), 'QUEUED', value ->> 'priority', value ->> 'park_reason',
     value ->> 'park_wake_at', value ->> 'park_waiting_on', value ->> 'pause_requested',
     value ->> 'cancel_requested', value ->> 'cancel_reason', value ->> 'output',
-    value ->> 'error', value ->> 'usage', value ->> 'deadline_at', value ->> 'started_at',
+    value ->> 'error', value ->> 'usage', value ->> 'spend', value ->> 'deadline_at', value ->> 'started_at',
     value ->> 'recoveries', value ->> 'epoch', value ->> 'control', value ->> 'next_seq'
 FROM json_each($1);
 INSERT INTO request (run_id, project_id, name, spec, parent_id, root_id, tags, metadata,
@@ -28,6 +28,7 @@ UPDATE run SET
     output = coalesce(change.value ->> 'output', output),
     error = coalesce(change.value ->> 'error', error),
     usage = coalesce(change.value ->> 'usage', usage),
+    spend = coalesce(change.value ->> 'spend', spend),
     started_at = coalesce(change.value ->> 'started_at', started_at),
     finished_at = coalesce(change.value ->> 'finished_at', finished_at),
     recoveries = coalesce(change.value ->> 'recoveries', recoveries),

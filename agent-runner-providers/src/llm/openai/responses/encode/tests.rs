@@ -2,6 +2,7 @@ use agent_runner_core::{
     llm::{ErrorKind, ReasoningEffort},
     message::ToolCall,
 };
+use proptest::prelude::*;
 
 use super::*;
 use crate::llm::openai::NAMES;
@@ -151,14 +152,30 @@ fn an_effort_that_the_server_does_not_know_is_left_out_with_a_notice() {
     assert_eq!((sent.body.get("reasoning"), sent.notices.len()), (None, 1));
 }
 
-#[test]
-fn a_longer_conversation_begins_with_the_bytes_of_the_shorter_one() {
-    let whole = conversation();
-    let mut before = String::new();
-    for length in 1..=whole.len() {
-        let text = items(whole[..length].to_vec()).to_string();
-        let text = text.strip_suffix(']').unwrap();
-        assert!(text.starts_with(&before), "{before}\n{text}");
-        before = text.to_owned();
+proptest! {
+    #[test]
+    fn a_longer_conversation_begins_with_the_bytes_of_the_shorter_one(
+        turns in proptest::collection::vec((0..6_u8, "[a-c]{0,3}"), 1..12),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let messages: Vec<Message> = turns
+            .into_iter()
+            .map(|(kind, id)| match kind {
+                0 => Message::text(Role::User, id),
+                1 => Message::text(Role::Assistant, id),
+                2 => assistant(vec![
+                    reasoning("openai", "m", &thought(&id)),
+                    call(&id, json!({"b": 1, "a": [id]})),
+                    call(&id, json!(null)),
+                ]),
+                3 => assistant(vec![reasoning("openai", "m", &thought(&id))]),
+                4 => tool(&id),
+                _ => Message::text(Role::System, id),
+            })
+            .chain(conversation())
+            .collect();
+        let shorter = messages[..at.index(messages.len()) + 1].to_vec();
+        let (long, short) = (items(messages).to_string(), items(shorter).to_string());
+        prop_assert!(long.starts_with(short.strip_suffix(']').unwrap()), "{short}\n{long}");
     }
 }

@@ -1,0 +1,250 @@
+//! Budgets that runs share: of a tree, a project, and a day. What a run alone may spend is decided
+//! by its driver from its journal; these need the store.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+
+use super::{
+    Engine, EngineError, Inner,
+    control::refuse,
+    journal,
+    new_run::{Wrong, check_budget},
+    project::PROJECTS,
+};
+use crate::{
+    agent::ModelName,
+    budget::{Account, Budget, BudgetScope, Day, Spend},
+    event::EventBody,
+    id::{ProjectId, RunId},
+    limits,
+    llm::{Cost, LlmFinished, MicroUsd},
+    project::Project,
+    run::{ParkReason, Run},
+    store::{Ready, SpendLine, SpendQuery, Spent, StoreError, StoreErrorKind},
+    time,
+};
+
+/// How long a project's budgets are believed without looking: a change takes effect within it.
+const FRESH: Duration = Duration::from_secs(5);
+/// Projects whose budgets are remembered; bounds the memory.
+const REMEMBERED_MAX: usize = 1_024;
+
+/// The budgets of a project.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct ProjectBudgets {
+    total: Option<Budget>,
+    daily: Option<Budget>,
+}
+
+/// What was read of projects lately.
+#[derive(Debug, Default)]
+pub(super) struct BudgetCache {
+    known: Mutex<HashMap<ProjectId, (Timestamp, ProjectBudgets)>>,
+}
+
+impl BudgetCache {
+    fn get(&self, project: ProjectId, now: Timestamp) -> Option<ProjectBudgets> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (read_at, budgets) = known.get(&project)?;
+        (time::until(*read_at, now) <= FRESH).then_some(*budgets)
+    }
+
+    fn put(&self, project: ProjectId, now: Timestamp, budgets: ProjectBudgets) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(project, (now, budgets));
+    }
+}
+
+/// A budget that a run shares with others, and what counts for it.
+#[derive(Debug, Clone)]
+pub(super) struct SharedLimit {
+    pub(super) scope: BudgetScope,
+    pub(super) query: SpendQuery,
+    pub(super) budget: Budget,
+}
+
+impl Inner {
+    /// The budgets that a run shares, if they are known without asking the store.
+    pub(super) fn shared_limits_now(&self, run: &Run) -> Option<Vec<SharedLimit>> {
+        let now = self.clock.now();
+        self.budgets.get(run.project_id, now).map(|budgets| self.limits(run, budgets, now))
+    }
+
+    /// The budgets that a run shares.
+    pub(super) async fn shared_limits(&self, run: &Run) -> Result<Vec<SharedLimit>, StoreError> {
+        let now = self.clock.now();
+        if let Some(budgets) = self.budgets.get(run.project_id, now) {
+            return Ok(self.limits(run, budgets, now));
+        }
+        let budgets = match self.store.record(PROJECTS, &run.project_id.to_string()).await? {
+            None => ProjectBudgets::default(),
+            Some(record) => {
+                let project: Project = serde_json::from_value(record.value).map_err(|error| {
+                    let what = format!("the record of project {} cannot be read", run.project_id);
+                    StoreError::new(StoreErrorKind::Corrupt, what).with_source(error)
+                })?;
+                ProjectBudgets { total: project.budget, daily: project.daily_budget }
+            }
+        };
+        self.budgets.put(run.project_id, now, budgets);
+        Ok(self.limits(run, budgets, now))
+    }
+
+    fn limits(&self, run: &Run, project: ProjectBudgets, now: Timestamp) -> Vec<SharedLimit> {
+        let today = Some(Day::of(now));
+        let account = Some(Account::Project(run.project_id));
+        let tree = Some(Account::Tree(run.root_id));
+        // Time of a tree counts from its beginning, which is no matter of adding up.
+        let tree_budget = run.spec.tree_budget.map(|budget| Budget { seconds: None, ..budget });
+        [
+            (BudgetScope::Tree, tree_budget, tree, None),
+            (BudgetScope::Project, project.total, account.clone(), None),
+            (BudgetScope::ProjectDay, project.daily, account, today),
+            (BudgetScope::Day, self.options.daily_budget, None, today),
+        ]
+        .into_iter()
+        .filter_map(|(scope, budget, account, day)| {
+            let budget = budget.filter(Budget::is_limited)?;
+            Some(SharedLimit { scope, query: SpendQuery { account, day }, budget })
+        })
+        .collect()
+    }
+
+    /// Where spending of a run counts.
+    pub(super) fn spend_lines(&self, run: &Run, provider: &str) -> Vec<SpendLine> {
+        let day = Day::of(self.clock.now());
+        let tree = run.spec.tree_budget.is_some().then_some(Account::Tree(run.root_id));
+        [Account::Project(run.project_id), Account::Provider(provider.to_owned())]
+            .into_iter()
+            .chain(tree)
+            .map(|account| SpendLine { account, day })
+            .collect()
+    }
+
+    /// What a reply cost: what its service says, else what the price list says.
+    pub(super) fn cost(&self, asked: &ModelName, finished: &LlmFinished) -> Option<Cost> {
+        if finished.cost.is_some() {
+            return finished.cost.clone();
+        }
+        let model = finished.answered_by.as_ref().unwrap_or(asked);
+        self.providers.price(model, self.clock.now())?.cost(&finished.usage)
+    }
+}
+
+/// What was spent on a day and in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spending {
+    /// The day.
+    pub day: Day,
+    /// On that day.
+    pub today: Spent,
+    /// In all.
+    pub total: Spent,
+}
+
+impl Engine {
+    /// What was spent on an account, today (UTC) and in all; of all projects for `None`.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn spending(&self, account: Option<Account>) -> Result<Spending, EngineError> {
+        let day = Day::of(self.inner.clock.now());
+        let of = |day| SpendQuery { account: account.clone(), day };
+        Ok(Spending {
+            day,
+            today: self.inner.store.spent(&of(Some(day))).await?,
+            total: self.inner.store.spent(&of(None)).await?,
+        })
+    }
+
+    /// Books a model call that no run made, on the default project and the provider.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn book_call(
+        &self,
+        model: &ModelName,
+        finished: &LlmFinished,
+        elapsed: Duration,
+    ) -> Result<Option<Cost>, EngineError> {
+        let cost = self.inner.cost(model, finished);
+        let money = cost.as_ref().map(|cost| cost.micro_usd);
+        let busy = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let amount = Spend::of_call(&finished.usage, money, busy);
+        let project = self.default_project().await?.id;
+        let day = Day::of(self.inner.clock.now());
+        let provider = Account::Provider(model.provider().to_owned());
+        let line = |account| SpendLine { account, day };
+        let lines = vec![line(Account::Project(project)), line(provider)];
+        self.inner.store.book(amount, lines).await?;
+        Ok(cost)
+    }
+
+    /// Whether the day's budget of this program, or the default project's, is spent: the sentence
+    /// that says so. For calls that no run makes.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn over_budget(&self) -> Result<Option<String>, EngineError> {
+        let project = self.default_project().await?;
+        let today = Some(Day::of(self.inner.clock.now()));
+        let account = Some(Account::Project(project.id));
+        let budgets = [
+            (BudgetScope::Project, project.budget, account.clone(), None),
+            (BudgetScope::ProjectDay, project.daily_budget, account, today),
+            (BudgetScope::Day, self.inner.options.daily_budget, None, today),
+        ];
+        let one = Spend { requests: 1, tokens: 1, micro_usd: MicroUsd(1), ..Spend::default() };
+        for (scope, budget, account, day) in budgets {
+            let Some(budget) = budget.filter(Budget::is_limited) else { continue };
+            let spent = self.inner.store.spent(&SpendQuery { account, day }).await?;
+            if let Some((resource, limit)) = budget.exceeded(spent.booked.plus(spent.reserved), one)
+            {
+                return Ok(Some(format!("{scope} of {limit} {} is spent", resource.as_str())));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives a run another budget, or none. A run that waits for its budget goes on.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidTransition` for a run that ended; `Validation` for a budget of nothing.
+    pub async fn change_budget(
+        &self,
+        id: RunId,
+        budget: Option<Budget>,
+    ) -> Result<Run, EngineError> {
+        let mut wrong = Wrong::default();
+        check_budget("/budget", budget.as_ref(), &mut wrong);
+        wrong.into_result()?;
+        let budget = budget.filter(Budget::is_limited);
+        for _ in 0..limits::CONTROL_RETRIES_MAX {
+            let inner = &self.inner;
+            let run = inner.store.run(id).await?;
+            if run.status.is_terminal() || run.cancel_requested {
+                return refuse(&run, "get another budget");
+            }
+            let mut batch = inner.command(&run);
+            journal::push(&mut batch, EventBody::BudgetChanged { budget }, inner.clock.now());
+            if run.park.as_ref().is_some_and(|park| park.reason == ParkReason::Budget) {
+                batch.patch.park = Some(None);
+                if !run.pause_requested {
+                    batch.ready = Ready::At(inner.clock.now());
+                }
+            }
+            if inner.write(&run, batch).await? {
+                return Ok(inner.store.run(id).await?);
+            }
+        }
+        Err(super::control::busy(id))
+    }
+}

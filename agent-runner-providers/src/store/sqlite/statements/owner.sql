@@ -1,0 +1,1 @@
+SELECT owner, epoch, status FROM run WHERE id = $1

@@ -1,0 +1,1 @@
+DELETE FROM reservation WHERE run_id = $1 AND id = $2
