@@ -1,4 +1,5 @@
-//! Providers against services on the loopback interface, and scripts against a paused clock.
+//! Providers against services on the loopback interface, scripts against a paused clock, and layers
+//! around a double.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +19,7 @@ mod anthropic;
 mod embeddings;
 #[cfg(feature = "gemini")]
 mod gemini;
+mod layers;
 #[cfg(feature = "ollama")]
 mod ollama;
 #[cfg(feature = "openai")]

@@ -12,7 +12,7 @@ use agent_runner_core::{
     llm::{
         BoxStream, CallCx, Capabilities, Cost, ErrorKind, LlmEvent, LlmFinished, LlmLayer,
         LlmProvider, LlmRequest, MicroUsd, ModelCatalog, ModelInfo, ProviderError, Recovery,
-        SendState, Usage,
+        SendState, Usage, estimate_tokens,
     },
     time::Clock,
 };
@@ -20,13 +20,13 @@ use async_trait::async_trait;
 
 pub use self::ledger::{BudgetLimits, Spent};
 use self::ledger::{Exceeded, Ledger};
-use super::{
-    call::{Observer, lock, watch},
-    estimate::{estimate_tokens, tokens_of},
-};
+use super::call::{Observer, lock, watch};
 
 /// Output that is set aside for a request that does not bound it, and whose model nobody knows.
 const OUTPUT_ASSUMED: u32 = 4_096;
+
+/// Bytes of delivered output that are about one token.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// What a call costs, if somebody knows.
 type PriceFn = dyn Fn(&ModelName, &Usage) -> Option<Cost> + Send + Sync;
@@ -108,7 +108,7 @@ impl LlmLayer for BudgetOptions {
 
 /// Refuses calls that the budget does not allow.
 ///
-/// What a call may use is set aside before it is made: an estimate of its prompt, and the output
+/// What a call may use is set aside before it is made: an estimate of its prompt ([`estimate_tokens`]), and the output
 /// that it may have. So calls at once never spend more than there is, as long as none uses more
 /// than was set aside. Afterwards its real usage counts. A call that failed or was dropped counts
 /// for what is known of it: a request that was sent, tokens that the service named or that had
@@ -265,7 +265,7 @@ impl Charge {
 
     /// What is known of a reply that is not complete or was not counted.
     fn estimate(&self) -> Usage {
-        let arrived = estimated(self.prompt, tokens_of(self.delivered));
+        let arrived = estimated(self.prompt, self.delivered.div_ceil(BYTES_PER_TOKEN));
         match self.usage {
             Some(said) if said.total() >= arrived.total() => said,
             _ => arrived,

@@ -76,6 +76,8 @@ pub(super) fn normal(request: &LlmRequest) -> Value {
 /// What a run's journal knows of a request: the model and the conversation without instructions.
 pub(super) fn conversation(request: &LlmRequest) -> Value {
     json!({
+        // So that it is never the normal form of a whole request that has no more than this.
+        "scope": "conversation",
         "model": request.model,
         "messages": messages(&request.messages, |message| message.role != Role::System),
     })

@@ -11,6 +11,7 @@ use agent_runner_core::{
     llm::{Capabilities, ErrorKind, LlmEvent, LlmRequest, ProviderError, Recovery, SendState},
     machine::ApplyError,
 };
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -147,9 +148,14 @@ impl Interaction {
         self.request.get("model").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// Whether it ends, and nothing comes after the end.
     fn is_complete(&self) -> bool {
-        let last = self.events.last().map(|recorded| &recorded.event);
-        self.error.is_some() || matches!(last, Some(LlmEvent::Finished(_)))
+        let is_end = |it: &RecordedEvent| matches!(it.event, LlmEvent::Finished(_));
+        let ends = self.events.iter().filter(|it| is_end(it)).count();
+        match self.error {
+            Some(_) => ends == 0,
+            None => ends == 1 && self.events.last().is_some_and(is_end),
+        }
     }
 }
 
@@ -171,6 +177,8 @@ pub enum CassetteError {
     Event(DecodeEventError),
     /// The journal breaks the rules of a run.
     Journal(ApplyError),
+    /// The cassette would be larger than that many bytes.
+    TooLarge(usize),
 }
 
 impl std::fmt::Display for CassetteError {
@@ -194,6 +202,9 @@ impl std::fmt::Display for CassetteError {
             }
             Self::Event(_) => f.write_str("the journal cannot be read"),
             Self::Journal(_) => f.write_str("the journal cannot be replayed"),
+            Self::TooLarge(max) => {
+                write!(f, "the run's conversations are too long for a cassette of {max} bytes")
+            }
         }
     }
 }
@@ -204,7 +215,11 @@ impl std::error::Error for CassetteError {
             Self::Line(_, source) => Some(source),
             Self::Event(source) => Some(source),
             Self::Journal(source) => Some(source),
-            Self::NoHeader | Self::Version(_) | Self::Incomplete(_) | Self::Stub(_) => None,
+            Self::NoHeader
+            | Self::Version(_)
+            | Self::Incomplete(_)
+            | Self::Stub(_)
+            | Self::TooLarge(_) => None,
         }
     }
 }
@@ -242,6 +257,15 @@ impl Cassette {
             interactions.push(interaction);
         }
         Ok(Self { interactions })
+    }
+
+    /// The cassette without these secrets, wherever they stand. Calls out of which one cannot be
+    /// taken are left out.
+    #[must_use]
+    pub fn without(self, secrets: &[SecretString]) -> Self {
+        let redactor = Redactor::new(secrets);
+        let kept = self.interactions.into_iter().filter_map(|it| redactor.interaction(it));
+        Self { interactions: kept.collect() }
     }
 
     /// The text of a file.

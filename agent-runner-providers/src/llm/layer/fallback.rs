@@ -68,6 +68,31 @@ enum Routes {
 ///
 /// [`LlmFinished::answered_by`] names the model that answered, and [`LlmFinished::notices`] those
 /// that failed before, by the kind of the error alone.
+///
+/// ```
+/// use std::sync::Arc;
+/// use agent_runner_core::{
+///     llm::{CallCx, ErrorKind, LlmProvider, LlmProviderExt as _, LlmRequest},
+///     testing::{ScriptedModel, Turn},
+/// };
+/// use agent_runner_providers::layer::FallbackProvider;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let text = Box::new(Turn::text("Hello."));
+/// let busy: Arc<dyn LlmProvider> =
+///     Arc::new(ScriptedModel::new([Turn::Fails(9, ErrorKind::Overloaded, text)]));
+/// let idle: Arc<dyn LlmProvider> = Arc::new(ScriptedModel::new([Turn::text("Hello.")]));
+/// let fast = vec![(busy, "large".to_owned()), (idle, "small".to_owned())];
+/// let chain = FallbackProvider::new("chain", [("fast".to_owned(), fast)]);
+///
+/// let reply = chain.complete(&LlmRequest::new("fast", Vec::new()), &CallCx::new("1")).await?;
+/// assert_eq!(reply.answered_by.map(|model| model.to_string()).as_deref(), Some("test/small"));
+/// assert_eq!(reply.notices, ["test/large did not answer: overloaded"]);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct FallbackProvider {
     id: String,

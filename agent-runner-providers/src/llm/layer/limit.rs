@@ -11,7 +11,7 @@ use std::{
 use agent_runner_core::{
     llm::{
         BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmLayer, LlmProvider, LlmRequest,
-        ModelInfo, ProviderError, SendState,
+        ModelInfo, ProviderError, SendState, estimate_tokens,
     },
     time::{self, Clock, SystemClock},
 };
@@ -20,10 +20,7 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex as Turnstile, Notify, OwnedSemaphorePermit, Semaphore};
 
 use self::quota::Quota;
-use super::{
-    call::{Bounds, Observer, lock, watch},
-    estimate::estimate_tokens,
-};
+use super::call::{Bounds, Observer, lock, watch};
 
 /// What calls are kept within. Each limit holds for all calls of a wrapped provider together.
 #[derive(Debug, Clone)]
@@ -63,10 +60,10 @@ impl LlmLayer for LimitOptions {
 
 /// Lets calls wait until the service would take them, in the order in which they came.
 ///
-/// Before a call its prompt is estimated, a token for four bytes; afterwards the real usage
-/// counts. What the service says it still allows ([`LlmEvent::Limits`], a refusal with a time to
+/// Before a call its prompt is estimated ([`estimate_tokens`]); afterwards the real usage counts. What the service says it still allows ([`LlmEvent::Limits`], a refusal with a time to
 /// wait) counts beside the own limits. A call that would have to wait for longer than
 /// [`LimitOptions::wait_max`] fails as [`ErrorKind::RateLimited`] with the time that it would take.
+/// Listing models and counting tokens are not limited.
 #[derive(Debug, Clone)]
 pub struct RateLimitedProvider {
     inner: Arc<dyn LlmProvider>,
@@ -222,6 +219,7 @@ impl Limiter {
                         limiter: Arc::clone(self),
                         tokens,
                         used: None,
+                        sent: true,
                         answered: false,
                         _slot: slot,
                     });
@@ -259,6 +257,8 @@ struct Admission {
     tokens: u64,
     /// What it used, if that is known.
     used: Option<u64>,
+    /// It may have been sent.
+    sent: bool,
     /// The service said what is left after this call.
     answered: bool,
     /// Held until the call is over.
@@ -307,7 +307,8 @@ impl Observer for Admission {
             let mut state = lock(&self.limiter.state);
             state.closed_until = state.closed_until.max(Some(until));
         }
-        if error.sent() == SendState::NotSent || refused {
+        self.sent = error.sent() != SendState::NotSent;
+        if refused || !self.sent {
             self.used = self.used.or(Some(0));
         }
     }
@@ -318,6 +319,9 @@ impl Drop for Admission {
         let limiter = Arc::clone(&self.limiter);
         let mut state = lock(&limiter.state);
         self.note_answer(&mut state);
+        if !self.sent {
+            state.requests.correct(1, 0);
+        }
         if let Some(used) = self.used {
             state.tokens.correct(self.tokens, used);
         }

@@ -1,6 +1,9 @@
 //! Writes calls down.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
 use agent_runner_core::{
     llm::{
@@ -27,10 +30,9 @@ const EVENT_BYTES: usize = 64;
 
 /// Where calls are written down: in memory, for the program to put where it wants. Clones are the
 /// same tape.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Tape(Arc<Mutex<Reel>>);
 
-#[derive(Debug)]
 struct Reel {
     cassette: Cassette,
     bytes: usize,
@@ -81,6 +83,17 @@ impl Tape {
 
     fn bytes_max(&self) -> usize {
         lock(&self.0).bytes_max
+    }
+}
+
+impl fmt::Debug for Tape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reel = lock(&self.0);
+        f.debug_struct("Tape")
+            .field("interactions", &reel.cassette.interactions.len())
+            .field("bytes", &reel.bytes)
+            .field("left_out", &reel.left_out)
+            .finish_non_exhaustive()
     }
 }
 
@@ -201,11 +214,9 @@ impl Recording {
 
     fn end(&mut self, error: Option<RecordedError>) {
         let provider = &self.provider;
-        let mut request = self.request.take();
-        provider.redactor.value(&mut request);
+        let request = self.request.take();
         let interaction = Interaction {
             scope: Scope::Request,
-            // Of what is written down, so that a replayed conversation has the same key.
             key: RequestKey::of_normal(&request),
             provider: provider.inner.id().to_owned(),
             // Asked only now: a provider may have learned it from its service during the call.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -47,7 +48,7 @@ pub enum ReplayPace {
 }
 
 /// What to replay, and how.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ReplayOptions {
     /// The calls.
     pub cassette: Arc<Cassette>,
@@ -75,6 +76,16 @@ impl ReplayOptions {
     }
 }
 
+impl fmt::Debug for ReplayOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayOptions")
+            .field("interactions", &self.cassette.interactions.len())
+            .field("mode", &self.mode)
+            .field("pace", &self.pace)
+            .finish_non_exhaustive()
+    }
+}
+
 impl LlmLayer for ReplayOptions {
     /// Takes the place of `inner`, which is never asked.
     fn layer(&self, inner: Arc<dyn LlmProvider>) -> Arc<dyn LlmProvider> {
@@ -83,7 +94,6 @@ impl LlmLayer for ReplayOptions {
 }
 
 /// Answers with what was recorded, event by event; there is no service behind it.
-#[derive(Debug)]
 pub struct ReplayProvider {
     id: String,
     options: ReplayOptions,
@@ -93,8 +103,18 @@ pub struct ReplayProvider {
     place: Mutex<Place>,
 }
 
+impl fmt::Debug for ReplayProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayProvider")
+            .field("id", &self.id)
+            .field("options", &self.options)
+            .field("calls", &self.calls())
+            .finish_non_exhaustive()
+    }
+}
+
 /// What was played so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Place {
     calls: usize,
     by_key: HashMap<RequestKey, usize>,

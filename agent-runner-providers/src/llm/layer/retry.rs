@@ -68,7 +68,8 @@ impl LlmLayer for RetryOptions {
 /// reply was delivered; after that an error is passed on.
 ///
 /// It waits at least as long as the service asks. It does not wait for longer than the call may
-/// take, and then passes the error on at once. [`CallCx::attempt`] grows with every try.
+/// take, and then passes the error on at once. [`CallCx::attempt`] grows with every try. The usage of a
+/// reply is that of the try that succeeded: what counts all of them belongs inside.
 #[derive(Debug, Clone)]
 pub struct RetryingProvider {
     inner: Arc<dyn LlmProvider>,

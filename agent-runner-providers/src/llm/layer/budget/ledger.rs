@@ -16,6 +16,7 @@ pub struct BudgetLimits {
 
 /// What was spent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Spent {
     /// Calls that were sent.
     pub requests: u64,

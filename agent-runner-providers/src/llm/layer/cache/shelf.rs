@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     sync::Arc,
 };
 
@@ -11,7 +12,6 @@ use jiff::Timestamp;
 use super::super::canonical::RequestKey;
 
 /// A reply as it was streamed.
-#[derive(Debug)]
 pub(super) struct Kept {
     /// The deltas, in order.
     pub(super) deltas: Vec<LlmEvent>,
@@ -19,7 +19,6 @@ pub(super) struct Kept {
     pub(super) finished: LlmFinished,
 }
 
-#[derive(Debug)]
 struct Entry {
     reply: Arc<Kept>,
     bytes: usize,
@@ -29,7 +28,6 @@ struct Entry {
 }
 
 /// Replies by the keys of their requests.
-#[derive(Debug)]
 pub(super) struct Shelf {
     entries_max: usize,
     bytes_max: usize,
@@ -37,6 +35,15 @@ pub(super) struct Shelf {
     by_use: BTreeMap<u64, RequestKey>,
     bytes: usize,
     uses: u64,
+}
+
+impl fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shelf")
+            .field("entries", &self.entries.len())
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Shelf {

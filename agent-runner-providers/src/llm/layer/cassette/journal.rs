@@ -16,8 +16,12 @@ use agent_runner_core::{
 };
 use serde_json::json;
 
-use super::{Cassette, CassetteError, Interaction, RecordedError, RecordedEvent, Scope};
+use super::{Cassette, CassetteError, Interaction, RecordedError, RecordedEvent, Scope, line};
 use crate::llm::layer::canonical::RequestKey;
+
+/// Most bytes of a cassette that is made of a journal. Every call of it has its whole conversation,
+/// so that its size grows with the square of the run's length.
+const BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// A call that has no end yet.
 struct Asked {
@@ -70,11 +74,13 @@ impl Cassette {
     ///
     /// # Errors
     /// [`CassetteError::Stub`] for an event whose payload stands apart,
-    /// [`CassetteError::Event`] and [`CassetteError::Journal`] for a damaged journal.
+    /// [`CassetteError::Event`] and [`CassetteError::Journal`] for a damaged journal,
+    /// [`CassetteError::TooLarge`] for a very long one.
     pub fn from_journal(events: &[Event]) -> Result<Self, CassetteError> {
         let mut state = RunState::default();
         let mut asked: HashMap<StepKey, Asked> = HashMap::new();
         let mut interactions = Vec::new();
+        let mut bytes = 0_usize;
         for event in events {
             if event.blob.is_some() {
                 return Err(CassetteError::Stub(event.seq));
@@ -83,28 +89,35 @@ impl Cassette {
                 continue;
             };
             state.apply(event.seq, &body).map_err(CassetteError::Journal)?;
-            match body {
+            let ended = match body {
                 EventBody::LlmStarted { step, model, tool_mode, .. } => {
                     asked.extend(ask(&state, model, tool_mode).map(|call| (step, call)));
+                    None
                 }
                 EventBody::LlmCompleted {
                     step, reply_message, stop, usage, elapsed_ms, ..
                 } => {
                     let finished = LlmFinished::new(reply_message, stop, usage);
                     let call = asked.remove(&step);
-                    interactions.extend(
-                        call.map(|call| call.interaction(said(finished, elapsed_ms), None)),
-                    );
+                    call.map(|call| call.interaction(said(finished, elapsed_ms), None))
                 }
                 EventBody::StepRetrying { step, error, .. }
                 | EventBody::StepFailed { step, error } => {
-                    interactions.extend(asked.remove(&step).map(|call| call.failed(&error)));
+                    asked.remove(&step).map(|call| call.failed(&error))
                 }
                 EventBody::StepCanceled { step, .. }
                 | EventBody::LlmAttemptRestarted { step, .. } => {
                     asked.remove(&step);
+                    None
                 }
-                _ => {}
+                _ => None,
+            };
+            if let Some(ended) = ended {
+                bytes = bytes.saturating_add(line(&ended).len());
+                if bytes > BYTES_MAX {
+                    return Err(CassetteError::TooLarge(BYTES_MAX));
+                }
+                interactions.push(ended);
             }
         }
         Ok(Self { interactions })

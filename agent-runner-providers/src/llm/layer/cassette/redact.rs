@@ -5,6 +5,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 
 use super::{Interaction, line};
+use crate::llm::layer::canonical::RequestKey;
 
 /// What stands in place of a secret.
 const REDACTED: &str = "[redacted]";
@@ -60,8 +61,8 @@ impl Redactor {
         self.secrets.iter().any(|secret| text.contains(secret.expose_secret()))
     }
 
-    /// The interaction without secrets; `None` when it contains one in a way that cannot be taken
-    /// out, such as across the pieces of a message.
+    /// The interaction without secrets, under the key of what is left of its request; `None` when
+    /// it contains one in a way that cannot be taken out, such as across the parts of a message.
     pub(in super::super) fn interaction(
         &self,
         mut interaction: Interaction,
@@ -72,13 +73,23 @@ impl Redactor {
         self.join_torn(&mut interaction);
         let mut value = serde_json::to_value(&interaction).ok()?;
         self.value(&mut value);
-        let interaction: Interaction = serde_json::from_value(value).ok()?;
-        let said = interaction.events.iter().filter_map(|recorded| match &recorded.event {
-            LlmEvent::Finished(finished) => Some(finished.message.plain_text()),
-            _ => None,
-        });
-        let clean = !self.finds(&line(&interaction)) && !said.into_iter().any(|it| self.finds(&it));
-        clean.then_some(interaction)
+        let mut interaction: Interaction = serde_json::from_value(value.clone()).ok()?;
+        interaction.key = RequestKey::of_normal(&interaction.request);
+        let dirty = self.finds(&line(&interaction)) || self.finds_across_parts(&value);
+        (!dirty).then_some(interaction)
+    }
+
+    /// Whether a secret runs across the texts of neighbouring parts.
+    fn finds_across_parts(&self, value: &Value) -> bool {
+        match value {
+            Value::Array(items) => {
+                let texts = items.iter().filter_map(|item| item.get("text")?.as_str());
+                self.finds(&texts.collect::<String>())
+                    || items.iter().any(|item| self.finds_across_parts(item))
+            }
+            Value::Object(map) => map.values().any(|value| self.finds_across_parts(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
     }
 
     /// Joins the pieces of a reply where a secret runs across them, so that it can be found.
