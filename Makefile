@@ -44,7 +44,7 @@ else
 endif
 
 .PHONY: e2e-model
-e2e-model: ## an agent with a real small model writes a file
+e2e-model: ## agents with a real small model, over each wire that its server speaks
 	tests/e2e_model/run
 
 .PHONY: test-api

@@ -1,6 +1,6 @@
 //! A provider of your own: everything an `LlmProvider` has to do, on a model that says the goal
-//! backwards. A crate that offers providers depends on `agent-runner-core` alone, and runs its
-//! contract suite (`testing::llm_contract`) in its tests.
+//! backwards. A crate that offers providers depends on `agent-runner-core` alone, as this example
+//! does, and runs `provider_conformance!` in its tests (`docs/ADDING_A_PROVIDER.md`).
 #![expect(clippy::print_stdout, reason = "an example talks to the terminal")]
 
 use std::{sync::Arc, time::Duration};

@@ -12,3 +12,8 @@ pub use agent_runner_core::{
 pub use agent_runner_http as http;
 pub use agent_runner_providers as providers;
 pub use agent_runner_tools as tools;
+
+/// The blocks of the guide for authors of providers, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/ADDING_A_PROVIDER.md")]
+mod adding_a_provider {}

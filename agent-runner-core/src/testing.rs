@@ -25,6 +25,14 @@ pub mod llm_contract;
     clippy::panic,
     reason = "the suite runs inside tests: it fails by panicking"
 )]
+pub mod provider_conformance;
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the suite runs inside tests: it fails by panicking"
+)]
 pub mod store_contract;
 #[allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-"""Serves one GGUF model with llama.cpp's OpenAI-compatible server until it is told to stop.
+"""Serves one GGUF model with llama.cpp's server until it is told to stop.
 
 Run by `run` with the Python of the private environment, because only that one has `xllamacpp`.
 The server lives inside this process; SIGTERM or the end of standard input (the parent died) ends it.
@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--context", type=int, default=8192, help="tokens, shared by all slots")
     parser.add_argument("--slots", type=int, default=2, help="requests served at the same time")
+    parser.add_argument("--schema", help="JSON Schema that every reply is held to, whatever a request asks for; always the likeliest reply")
     args = parser.parse_args()
 
     import xllamacpp  # here, so that --help works without the environment
@@ -35,6 +36,12 @@ def main() -> None:
     params.cpuparams.n_threads = args.threads
     params.cpuparams_batch.n_threads = args.threads
     params.use_jinja = True
+    if args.schema:
+        grammar = xllamacpp.json_schema_to_grammar(args.schema)
+        kind = xllamacpp.common_grammar_type.COMMON_GRAMMAR_TYPE_USER
+        params.sampling.grammar = xllamacpp.CommonGrammar(kind, grammar)
+        # Current versions of Anthropic's API take no temperature, so the server has to choose it.
+        params.sampling.temp = 0.0
     params.warmup = True
     params.endpoint_metrics = True
 

@@ -17,6 +17,7 @@ mod crash;
 mod documents;
 mod engine;
 mod providers;
+mod public_api;
 mod secrets;
 mod service;
 mod support;

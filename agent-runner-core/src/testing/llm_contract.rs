@@ -2,7 +2,8 @@
 //!
 //! A provider proves itself with one line in its tests, in a module of its own. Its harness puts a
 //! service (a double that speaks the wire format) behind the provider and makes it behave as each
-//! [`Scene`] says:
+//! [`Scene`] says. This is the part that every provider keeps;
+//! [`provider_conformance`](super::provider_conformance) is the whole.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -41,8 +42,11 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
+use super::provider_conformance::OptionalScene;
 use crate::{
-    llm::{CallCx, ErrorKind, LlmEvent, LlmFinished, LlmProvider, LlmRequest, ProviderError},
+    llm::{
+        CallCx, ErrorKind, LlmEvent, LlmFinished, LlmProvider, LlmRequest, ProviderError, Usage,
+    },
     message::{Message, Role},
     tool::ToolSpec,
 };
@@ -87,6 +91,39 @@ pub trait LlmHarness: fmt::Debug + Sized + Send + Sync + 'static {
     /// The keys that the provider was given. No error may contain them.
     fn secrets(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// The same as [`LlmHarness::open`] for a scene of [`provider_conformance!`], or `None` for one
+    /// that it cannot play, which has to be declared as skipped there.
+    ///
+    /// [`provider_conformance!`]: crate::provider_conformance
+    async fn open_optional(_scene: OptionalScene) -> Option<Self> {
+        None
+    }
+
+    /// The bodies in which the service was asked for replies until now, as they came, oldest first.
+    fn requests(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Waits until the service has noticed that the client closed its connection.
+    async fn closed(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    /// Another model than [`LlmHarness::model`].
+    fn other_model(&self) -> String {
+        "other-model".to_owned()
+    }
+
+    /// What [`OptionalScene::Usage`] comes to, where a wire tells less than the scene says.
+    fn usage(&self) -> Usage {
+        super::provider_conformance::USAGE
+    }
+
+    /// What of [`OptionalScene::Reasoning`] has to come back in the next request to the same model.
+    fn reasoning_echo(&self) -> Vec<String> {
+        vec![super::provider_conformance::REASONING.to_owned()]
     }
 }
 
@@ -133,10 +170,10 @@ macro_rules! llm_contract {
 }
 
 /// What a call came to: the items before an error or the end, and the error.
-type Heard = (Vec<LlmEvent>, Option<ProviderError>);
+pub(super) type Heard = (Vec<LlmEvent>, Option<ProviderError>);
 
 /// The request that every case sends: a goal, and a tool on offer.
-fn request(model: String) -> LlmRequest {
+pub(super) fn request(model: String) -> LlmRequest {
     let goal = Message::text(Role::User, "Say something, or shout it.");
     let mut request = LlmRequest::new(model, vec![goal]);
     request.tools.push(ToolSpec {
@@ -153,8 +190,17 @@ fn request(model: String) -> LlmRequest {
 }
 
 async fn hear<H: LlmHarness>(harness: &H, cx: &CallCx) -> Heard {
+    hear_request(harness, &request(harness.model()), cx).await
+}
+
+/// Asks, and listens until an error or the end.
+pub(super) async fn hear_request<H: LlmHarness>(
+    harness: &H,
+    request: &LlmRequest,
+    cx: &CallCx,
+) -> Heard {
     let mut heard = Vec::new();
-    let mut stream = match harness.provider().stream(&request(harness.model()), cx).await {
+    let mut stream = match harness.provider().stream(request, cx).await {
         Ok(stream) => stream,
         Err(error) => return (heard, Some(error)),
     };
@@ -287,7 +333,8 @@ pub async fn cancelling_a_call_ends_it_soon_as_cancelled<H: LlmHarness>() {
     ends_as_cancelled(async { tokio::join!(hear(&harness, &cx), cancelled).0 }).await;
 }
 
-async fn ends_as_cancelled(call: impl Future<Output = Heard>) {
+/// Checks that a call ends soon as cancelled.
+pub(super) async fn ends_as_cancelled(call: impl Future<Output = Heard>) {
     let ended = tokio::time::timeout(CANCEL_LIMIT, call).await;
     let (_, error) = ended.expect("the call went on after it was cancelled");
     let error = error.expect("a cancelled call ends in an error");

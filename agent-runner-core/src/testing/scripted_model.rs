@@ -1,13 +1,17 @@
 //! A model that says what a test told it to say.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::Gate;
 use crate::{
@@ -32,6 +36,8 @@ pub enum Turn {
     Held(String, Gate, Box<Self>),
     /// Says this and stops for that reason.
     Stops(String, StopReason),
+    /// Says this, then fails.
+    Breaks(String, ErrorKind),
     /// Panics.
     Panics,
 }
@@ -136,6 +142,7 @@ impl ScriptedModel {
         match turn {
             Turn::Text(text) => Ok((said(text.clone(), StopReason::EndTurn), None)),
             Turn::Stops(text, stop) => Ok((said(text.clone(), stop.clone()), None)),
+            Turn::Breaks(text, _) => Ok((vec![LlmEvent::TextDelta { text: text.clone() }], None)),
             Turn::Tools(calls) => {
                 let parts = calls
                     .iter()
@@ -192,7 +199,7 @@ impl LlmProvider for ScriptedModel {
     async fn stream(
         &self,
         request: &LlmRequest,
-        _cx: &CallCx,
+        cx: &CallCx,
     ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
         let said = request.messages.iter().filter(|m| m.role == Role::Assistant).count();
@@ -201,16 +208,42 @@ impl LlmProvider for ScriptedModel {
             return Err(ProviderError::new(ErrorKind::Internal, "test", "the script is empty"));
         };
         let (events, gate) = self.events(turn, n)?;
+        let broken = match turn {
+            Turn::Breaks(_, kind) => Some(ProviderError::new(*kind, "test", "scripted failure")),
+            _ => None,
+        };
+        let items = events.into_iter().map(Ok).chain(broken.map(Err)).collect();
         let watch = Watch { dropped: Arc::clone(&self.dropped), ended: false };
-        let state = (events.into_iter(), gate, watch, false);
-        Ok(stream::unfold(state, |(mut events, mut gate, mut watch, spoke)| async move {
+        Ok(play(items, gate, watch, cx.cancel.clone()))
+    }
+}
+
+/// Plays a turn: the first item, the gate, the others.
+fn play(
+    items: VecDeque<Result<LlmEvent, ProviderError>>,
+    gate: Option<Gate>,
+    watch: Watch,
+    cancel: CancellationToken,
+) -> BoxStream<'static, Result<LlmEvent, ProviderError>> {
+    let state = Some((items, gate, watch, false));
+    stream::unfold((state, cancel), |(state, cancel)| async move {
+        let (mut items, mut gate, mut watch, spoke) = state?;
+        let pass = async {
             if spoke && let Some(gate) = gate.take() {
                 gate.pass().await;
             }
-            let event = events.next();
-            watch.ended |= matches!(event, Some(LlmEvent::Finished(_)) | None);
-            event.map(|event| (Ok(event), (events, gate, watch, true)))
-        })
-        .boxed())
-    }
+        };
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => {
+                let error = ProviderError::new(ErrorKind::Cancelled, "test", "the call was cancelled");
+                return Some((Err(error), (None, cancel)));
+            }
+            () = pass => {}
+        }
+        let item = items.pop_front();
+        watch.ended |= matches!(item, Some(Ok(LlmEvent::Finished(_))) | None);
+        item.map(|item| (item, (Some((items, gate, watch, true)), cancel)))
+    })
+    .boxed()
 }

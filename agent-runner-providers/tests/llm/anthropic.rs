@@ -1,6 +1,8 @@
 //! [`AnthropicProvider`] over real connections.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+mod conformance;
+
+use std::{error::Error as _, time::Duration};
 
 use agent_runner_core::{
     llm::{
@@ -8,7 +10,6 @@ use agent_runner_core::{
         SendState, StopReason, ToolSpec,
     },
     message::{Message, Part, Role},
-    testing::llm_contract::{BAD_ARGUMENTS, LlmHarness, Scene},
 };
 use agent_runner_providers::{AnthropicProvider, CacheLifetime, Timeouts};
 use futures::StreamExt as _;
@@ -73,54 +74,7 @@ fn error(kind: &str, message: &str) -> String {
         .to_string()
 }
 
-#[derive(Debug)]
-struct Harness {
-    provider: Arc<dyn LlmProvider>,
-    _service: Service,
-}
-
-#[async_trait::async_trait]
-impl LlmHarness for Harness {
-    async fn open(scene: Scene) -> Self {
-        let good = r#"{"text":"a"}"#;
-        let answer = match scene {
-            Scene::Text => Answer::ok(&(text(&["Hello", " you"]) + &end("end_turn"))),
-            Scene::ToolCalls => Answer::ok(
-                &(start()
-                    + &call(0, "", "shout", good)
-                    + &call(1, "x", "shout", good)
-                    + &call(2, "x", "shout", good)
-                    + &end("tool_use")),
-            ),
-            Scene::BadArguments => {
-                Answer::ok(&(start() + &call(0, "c", "shout", BAD_ARGUMENTS) + &end("tool_use")))
-            }
-            Scene::Truncated => Answer::ok(&text(&["Half"])),
-            Scene::Refused => {
-                let headers = [("request-id", KEY)];
-                let message = format!("invalid x-api-key {KEY}");
-                Answer::new(401, &headers, &error("authentication_error", &message))
-            }
-            Scene::Silent => Answer::default().then_silence(),
-        };
-        let service = Service::always(answer).await;
-        Self { provider: Arc::new(provider(&service)), _service: service }
-    }
-
-    fn provider(&self) -> Arc<dyn LlmProvider> {
-        Arc::clone(&self.provider)
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        vec![KEY.to_owned()]
-    }
-}
-
 mod questions;
-
-mod contract {
-    agent_runner_core::llm_contract!(super::Harness);
-}
 
 #[tokio::test]
 async fn a_request_carries_key_version_and_tools_and_comes_back_as_a_reply() {

@@ -1,9 +1,10 @@
 //! [`GeminiProvider`] over real connections.
 
+mod conformance;
 mod embed;
 mod models;
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{error::Error as _, time::Duration};
 
 use agent_runner_core::{
     llm::{
@@ -11,7 +12,6 @@ use agent_runner_core::{
         ReasoningEffort, Recovery, SendState, StopReason, ToolSpec,
     },
     message::{Message, Part, Role},
-    testing::llm_contract::{BAD_ARGUMENTS, LlmHarness, Scene},
 };
 use agent_runner_providers::{GeminiProvider, Timeouts};
 use futures::StreamExt as _;
@@ -65,53 +65,6 @@ fn bad_key() -> String {
     let info = json!([{"@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": "API_KEY_INVALID", "domain": "googleapis.com"}]);
     refusal(400, "INVALID_ARGUMENT", &format!("API key not valid: {KEY}"), &info)
-}
-
-#[derive(Debug)]
-struct Harness {
-    provider: Arc<dyn LlmProvider>,
-    _service: Service,
-}
-
-#[async_trait::async_trait]
-impl LlmHarness for Harness {
-    async fn open(scene: Scene) -> Self {
-        let call = |id: Option<&str>, args: Value| {
-            frame(&json!([{"functionCall": {"id": id, "name": "shout", "args": args}}]))
-        };
-        let good = || json!({"text": "a"});
-        let answer = match scene {
-            Scene::Text => Answer::ok(&(text("Hello") + &text(" you") + &end("STOP"))),
-            Scene::ToolCalls => Answer::ok(
-                &(call(None, good())
-                    + &call(Some("x"), good())
-                    + &call(Some("x"), good())
-                    + &end("STOP")),
-            ),
-            Scene::BadArguments => Answer::ok(&(call(None, json!(BAD_ARGUMENTS)) + &end("STOP"))),
-            Scene::Truncated => Answer::ok(&(text("Hello") + &text(" you"))),
-            Scene::Refused => Answer::new(400, &[("x-request-id", KEY)], &bad_key()),
-            Scene::Silent => Answer::default().then_silence(),
-        };
-        let service = Service::always(answer).await;
-        Self { provider: Arc::new(provider(&service)), _service: service }
-    }
-
-    fn provider(&self) -> Arc<dyn LlmProvider> {
-        Arc::clone(&self.provider)
-    }
-
-    fn model(&self) -> String {
-        MODEL.to_owned()
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        vec![KEY.to_owned()]
-    }
-}
-
-mod contract {
-    agent_runner_core::llm_contract!(super::Harness);
 }
 
 #[tokio::test]

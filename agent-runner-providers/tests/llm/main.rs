@@ -12,6 +12,8 @@
 
 #[cfg(any(feature = "anthropic", feature = "gemini", feature = "ollama", feature = "openai"))]
 mod service;
+#[cfg(any(feature = "ollama", feature = "openai"))]
+mod wire;
 
 #[cfg(feature = "anthropic")]
 mod anthropic;

@@ -1,6 +1,8 @@
 //! [`OllamaProvider`] over real connections.
 
-use std::{sync::Arc, time::Duration};
+mod conformance;
+
+use std::time::Duration;
 
 use agent_runner_core::{
     llm::{
@@ -8,7 +10,6 @@ use agent_runner_core::{
         SendState, StopReason, ToolSpec,
     },
     message::{Message, Role},
-    testing::llm_contract::{BAD_ARGUMENTS, LlmHarness, Scene},
 };
 use agent_runner_providers::{OllamaProvider, PullProgress, Timeouts};
 use futures::StreamExt as _;
@@ -42,6 +43,14 @@ fn end() -> String {
 
 /// A server that knows its model, and answers chats as told.
 async fn server(capabilities: &'static [&'static str], length: u64, chat: Answer) -> Service {
+    playing(capabilities, length, move |_: &Request| chat.clone()).await
+}
+
+async fn playing(
+    capabilities: &'static [&'static str],
+    length: u64,
+    chat: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+) -> Service {
     Service::start(move |request: &Request| match request.line.as_str() {
         "POST /api/show" => Answer::ok(
             &json!({
@@ -52,53 +61,9 @@ async fn server(capabilities: &'static [&'static str], length: u64, chat: Answer
             .to_string(),
         ),
         "GET /api/tags" => Answer::ok(r#"{"models":[{"name":"qwen3:4b","size":1},{"name":"b"}]}"#),
-        _ => chat.clone(),
+        _ => chat(request),
     })
     .await
-}
-
-#[derive(Debug)]
-struct Harness {
-    provider: Arc<dyn LlmProvider>,
-    _service: Service,
-}
-
-#[async_trait::async_trait]
-impl LlmHarness for Harness {
-    async fn open(scene: Scene) -> Self {
-        let text = || line(&json!({"content": "Hello"})) + &line(&json!({"content": " you"}));
-        let call = |arguments: &Value| {
-            let function = json!({"name": "shout", "arguments": arguments});
-            line(&json!({"content": "", "tool_calls": [{"id": "x", "function": function}]}))
-        };
-        let good = json!({"text": "a"});
-        let chat = match scene {
-            Scene::Text => Answer::ok(&(text() + &end())),
-            Scene::ToolCalls => Answer::ok(&(call(&good) + &call(&good) + &end())),
-            Scene::BadArguments => Answer::ok(&(call(&json!(BAD_ARGUMENTS)) + &end())),
-            Scene::Truncated => Answer::ok(&text()),
-            Scene::Refused => {
-                let headers = [("x-request-id", KEY)];
-                Answer::new(401, &headers, &json!({"error": format!("no {KEY}")}).to_string())
-            }
-            Scene::Silent => Answer::default().then_silence(),
-        };
-        let service = server(&["completion", "tools"], 8192, chat).await;
-        let provider = provider(&service).with_key(SecretString::from(KEY)).unwrap();
-        Self { provider: Arc::new(provider), _service: service }
-    }
-
-    fn provider(&self) -> Arc<dyn LlmProvider> {
-        Arc::clone(&self.provider)
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        vec![KEY.to_owned()]
-    }
-}
-
-mod contract {
-    agent_runner_core::llm_contract!(super::Harness);
 }
 
 #[tokio::test]

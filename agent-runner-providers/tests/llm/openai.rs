@@ -1,6 +1,8 @@
 //! [`OpenAiProvider`] over real connections.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+mod conformance;
+
+use std::{error::Error as _, time::Duration};
 
 use agent_runner_core::{
     llm::{
@@ -8,7 +10,6 @@ use agent_runner_core::{
         ReasoningEffort, Recovery, SendState, StopReason,
     },
     message::{Message, Role},
-    testing::llm_contract::{BAD_ARGUMENTS, LlmHarness, Scene},
 };
 use agent_runner_providers::{OpenAiProvider, Profile, Timeouts};
 use futures::StreamExt as _;
@@ -38,52 +39,6 @@ fn delta(delta: &Value) -> String {
 fn end(reason: &str) -> String {
     let last = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]});
     format!("data: {last}\n\ndata: [DONE]\n\n")
-}
-
-#[derive(Debug)]
-struct Harness {
-    provider: Arc<dyn LlmProvider>,
-    _service: Service,
-}
-
-#[async_trait::async_trait]
-impl LlmHarness for Harness {
-    async fn open(scene: Scene) -> Self {
-        let text = || delta(&json!({"content": "Hello"})) + &delta(&json!({"content": " you"}));
-        let call = |id: &str, arguments: &str| {
-            let function = json!({"name": "shout", "arguments": arguments});
-            delta(&json!({"tool_calls": [{"index": 0, "id": id, "function": function}]}))
-        };
-        let good = r#"{"text":"a"}"#;
-        let answer = match scene {
-            Scene::Text => Answer::ok(&(text() + &end("stop"))),
-            Scene::ToolCalls => Answer::ok(
-                &(call("", good) + &call("", good) + &call("x", good) + &end("tool_calls")),
-            ),
-            Scene::BadArguments => Answer::ok(&(call("c", BAD_ARGUMENTS) + &end("tool_calls"))),
-            Scene::Truncated => Answer::ok(&text()),
-            Scene::Refused => {
-                let body = json!({"error": {"message": format!("bad key {KEY}"), "code": KEY}});
-                let headers = [("x-request-id", KEY)];
-                Answer::new(401, &headers, &body.to_string())
-            }
-            Scene::Silent => Answer::default().then_silence(),
-        };
-        let service = Service::always(answer).await;
-        Self { provider: Arc::new(provider(&service)), _service: service }
-    }
-
-    fn provider(&self) -> Arc<dyn LlmProvider> {
-        Arc::clone(&self.provider)
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        vec![KEY.to_owned()]
-    }
-}
-
-mod contract {
-    agent_runner_core::llm_contract!(super::Harness);
 }
 
 #[tokio::test]

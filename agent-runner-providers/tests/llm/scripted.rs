@@ -1,6 +1,8 @@
 //! [`ScriptedProvider`], with the clock paused where scripts wait.
 
-use std::{sync::Arc, time::Duration};
+mod conformance;
+
+use std::time::Duration;
 
 use agent_runner_core::{
     llm::{
@@ -8,45 +10,11 @@ use agent_runner_core::{
         StopReason, ToolSpec, Usage,
     },
     message::{Message, Part, Role},
-    testing::llm_contract::{LlmHarness, Scene},
 };
 use agent_runner_providers::ScriptedProvider;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-
-#[derive(Debug)]
-struct Harness(Arc<dyn LlmProvider>);
-
-#[async_trait::async_trait]
-impl LlmHarness for Harness {
-    async fn open(scene: Scene) -> Self {
-        let turn = match scene {
-            Scene::Text => "{text: Hello you there, usage: {output: 3}}",
-            Scene::ToolCalls => {
-                "{tool_calls: [{name: shout, arguments: {text: a}}, {name: shout, arguments: {text: b}}]}"
-            }
-            Scene::BadArguments => {
-                r#"{tool_calls: [{name: shout, arguments: '{"text": "it never en'}]}"#
-            }
-            Scene::Truncated => {
-                "{text: Hello you there, error: {kind: stream_truncated, after_chunks: 2}}"
-            }
-            Scene::Refused => "{error: {kind: auth, http_status: 401}}",
-            Scene::Silent => "{text: late, delay_ms: 3600000}",
-        };
-        let yaml = format!("models: {{model: {{turns: [{turn}]}}}}");
-        Self(Arc::new(ScriptedProvider::from_yaml(&yaml).unwrap()))
-    }
-
-    fn provider(&self) -> Arc<dyn LlmProvider> {
-        Arc::clone(&self.0)
-    }
-}
-
-mod contract {
-    agent_runner_core::llm_contract!(super::Harness);
-}
 
 fn cx() -> CallCx {
     CallCx::new("1")

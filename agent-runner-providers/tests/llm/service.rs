@@ -24,19 +24,35 @@ pub struct Request {
     /// The head in lower case.
     pub head: String,
     pub body: Value,
+    /// The body as it came.
+    pub text: String,
 }
 
 /// What the service sends. Afterwards it closes the connection, unless told to hold it.
 #[derive(Debug, Clone, Default)]
 pub struct Answer {
     bytes: Vec<u8>,
+    /// What follows, again and again, for so many bytes.
+    flood: Option<(Vec<u8>, usize)>,
     hold: bool,
 }
 
 impl Answer {
     /// These bytes and nothing else.
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
-        Self { bytes: bytes.into(), hold: false }
+        Self { bytes: bytes.into(), ..Self::default() }
+    }
+
+    /// A body with status 200 that the client receives in these pieces, however the network cuts it.
+    pub fn pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut bytes = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+        for piece in pieces {
+            bytes.extend(format!("{:x}\r\n", piece.len()).bytes());
+            bytes.extend(piece);
+            bytes.extend(b"\r\n");
+        }
+        bytes.extend(b"0\r\n\r\n");
+        Self::raw(bytes)
     }
 
     /// A whole answer whose body ends with the connection.
@@ -51,6 +67,12 @@ impl Answer {
     /// A body with status 200.
     pub fn ok(body: &str) -> Self {
         Self::new(200, &[("x-request-id", "req-7")], body)
+    }
+
+    /// Goes on with `piece` again and again, until the client leaves or `bytes` are sent.
+    pub fn then_flood(mut self, piece: impl Into<Vec<u8>>, bytes: usize) -> Self {
+        self.flood = Some((piece.into(), bytes));
+        self
     }
 
     /// Keeps the connection open and silent until the client closes it.
@@ -127,6 +149,11 @@ async fn serve(
     let answer = answer(&request);
     seen.lock().unwrap().push(request);
     socket.write_all(&answer.bytes).await?;
+    if let Some((piece, bytes)) = &answer.flood {
+        for _ in 0..bytes / piece.len() {
+            socket.write_all(piece).await?;
+        }
+    }
     if answer.hold {
         let mut rest = [0; 64];
         while socket.read(&mut rest).await.unwrap_or(0) > 0 {}
@@ -157,8 +184,9 @@ async fn read(socket: &mut TcpStream) -> std::io::Result<Request> {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
     }
-    let body = serde_json::from_slice(&bytes[head_end..]).unwrap_or(Value::Null);
-    Ok(Request { line, head, body })
+    let text = String::from_utf8_lossy(&bytes[head_end..]).into_owned();
+    let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Ok(Request { line, head, body, text })
 }
 
 /// An address where nobody listens.

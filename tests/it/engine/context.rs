@@ -1,14 +1,20 @@
 //! Conversations that outgrow their model, answers that come as tool calls, and pauses.
 
 use agent_runner_core::{
+    agent::ModelName,
     engine::NewRun,
     event::EventBody,
-    llm::{Capabilities, ErrorKind, LlmRequest, ProviderError, StopReason, estimate_tokens},
+    llm::{
+        Capabilities, ErrorKind, LlmRequest, ModelCatalog, Price, ProviderError, StopReason,
+        estimate_tokens,
+    },
     message::{Message, Part, Role},
     run::{FailureReason, RunStatus},
     step::EffectPolicy,
     testing::LedgerTool,
 };
+use agent_runner_providers::layer::{Cassette, ReplayOptions, ReplayProvider};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::{
@@ -297,4 +303,42 @@ async fn the_beginning_of_a_prompt_never_changes_from_turn_to_turn() {
         assert!(after.len() > before.len());
         assert_eq!(before, after[..before.len()]);
     }
+}
+
+/// A catalog that knows how much a model reads.
+#[derive(Debug)]
+struct Window(u64);
+
+impl ModelCatalog for Window {
+    fn capabilities(&self, _: &ModelName) -> Capabilities {
+        Capabilities { context_window: Some(self.0), ..Capabilities::default() }
+    }
+
+    fn price(&self, _: &ModelName, _: Timestamp) -> Option<Price> {
+        None
+    }
+}
+
+on_every_store!(the_journal_of_a_run_alone_makes_the_same_decisions_again);
+async fn the_journal_of_a_run_alone_makes_the_same_decisions_again() {
+    let tool = || LedgerTool::new("ledger", EffectPolicy::Idempotent);
+    let window =
+        Capabilities { tools: Some(true), context_window: Some(4_000), ..Capabilities::default() };
+    let world =
+        World::new([]).with_provider(wordy(4_000).with_capabilities(window)).with_tool(tool());
+    let (engine, _handle) = world.start().await;
+    let id = create(&engine, NewRun::new("write ten lines")).await;
+    let first = ended(&engine, id).await;
+    let journal = events(&engine, id).await;
+    assert!(journal.iter().any(|event| event.kind == "context.compacted"));
+
+    let cassette = Cassette::from_journal(&journal).unwrap();
+    let replay = ReplayProvider::new("answering", ReplayOptions::new(cassette));
+    // How much the model reads is what its provider said; here the catalog says it.
+    let world = World::new([]).with_provider(replay).with_tool(tool()).with_catalog(Window(4_000));
+    let (engine, _handle) = world.start().await;
+    let again = create(&engine, NewRun::new("write ten lines")).await;
+    let second = ended(&engine, again).await;
+    assert_eq!((second.status, &second.output), (first.status, &first.output), "{second:?}");
+    assert_eq!(second.usage, first.usage);
 }

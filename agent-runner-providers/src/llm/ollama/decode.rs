@@ -184,7 +184,8 @@ impl ReplyDecoder for Decoder {
         let mut lines = std::mem::replace(&mut self.lines, LineDecoder::new(EVENT_BYTES_MAX));
         lines.finish(|line| {
             // A line that the end of the stream cut in two is a truncation, not a strange line.
-            if self.started && parse::<IgnoredAny>(line).is_err() {
+            let began = self.started || line.starts_with('{');
+            if began && parse::<IgnoredAny>(line).is_err() {
                 return Ok(());
             }
             self.line(line, out)

@@ -8,8 +8,8 @@ use agent_runner_core::{
     id::StepKey,
     llm::{Capabilities, ErrorKind, LlmEvent, LlmFinished, LlmRequest, SendState, ToolSpec},
     machine::{
-        RunState,
-        agent::{RequestRules, build_request},
+        MachineCommand, RunState,
+        agent::{Compaction, RequestRules, build_request, compact},
     },
     message::{Message, Part},
     step::StepError,
@@ -91,13 +91,29 @@ impl Cassette {
             state.apply(event.seq, &body).map_err(CassetteError::Journal)?;
             let ended = match body {
                 EventBody::LlmStarted { step, model, tool_mode, .. } => {
-                    asked.extend(ask(&state, model, tool_mode).map(|call| (step, call)));
+                    let call = ask(&state, &step, model, tool_mode);
+                    asked.extend(call.map(|call| (step, call)));
                     None
                 }
                 EventBody::LlmCompleted {
-                    step, reply_message, stop, usage, elapsed_ms, ..
+                    step,
+                    reply_message,
+                    stop,
+                    usage,
+                    elapsed_ms,
+                    cost,
+                    answered_by,
+                    request_id,
+                    notices,
+                    ..
                 } => {
-                    let finished = LlmFinished::new(reply_message, stop, usage);
+                    let finished = LlmFinished {
+                        cost,
+                        answered_by,
+                        request_id,
+                        notices,
+                        ..LlmFinished::new(reply_message, stop, usage)
+                    };
                     let call = asked.remove(&step);
                     call.map(|call| call.interaction(said(finished, elapsed_ms), None))
                 }
@@ -126,8 +142,9 @@ impl Cassette {
 
 /// The request of a call that begins now, as the engine puts it together; its tools have only
 /// their names, which is why nothing but the conversation is compared.
-fn ask(state: &RunState, model: ModelName, mode: ToolMode) -> Option<Asked> {
-    let spec = state.machine().spec()?;
+fn ask(state: &RunState, step: &StepKey, model: ModelName, mode: ToolMode) -> Option<Asked> {
+    let machine = state.machine();
+    let spec = machine.spec()?;
     let tools: Vec<ToolSpec> = spec
         .agent
         .tools
@@ -145,8 +162,20 @@ fn ask(state: &RunState, model: ModelName, mode: ToolMode) -> Option<Asked> {
         json_schema: (!native).then_some(true),
         ..Capabilities::default()
     };
-    let rules = RequestRules { spec, tools: &tools, mode, capabilities };
-    let request = build_request(state.machine().conversation(), &rules);
+    let compaction = state.next().into_iter().find_map(|command| match command {
+        MachineCommand::Compact { compaction } if compaction.step == *step => Some(compaction),
+        _ => None,
+    });
+    let conversation = machine.conversation();
+    let request = match compaction {
+        Some(Compaction { replaced, limit, .. }) => {
+            compact::summary_request(&spec.agent, conversation, replaced, limit)
+        }
+        None => {
+            let rules = RequestRules { spec, tools: &tools, mode, capabilities };
+            build_request(conversation, &rules)
+        }
+    };
     Some(Asked { model, request, capabilities })
 }
 
