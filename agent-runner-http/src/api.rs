@@ -13,7 +13,9 @@ use axum::Router;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{options::ApiOptions, provider_health::ProviderHealth, routes};
+use crate::{
+    options::ApiOptions, provider_health::ProviderHealth, routes, unconfigured::Unconfigured,
+};
 
 /// The service over one engine. Cheap to clone; all clones are the same service.
 #[derive(Debug, Clone)]
@@ -25,6 +27,7 @@ pub struct Api {
 struct Inner {
     engine: Engine,
     options: ApiOptions,
+    unconfigured: Vec<Unconfigured>,
     draining: AtomicBool,
     closing: CancellationToken,
     requests: Arc<Semaphore>,
@@ -36,6 +39,7 @@ struct Inner {
 pub struct ApiBuilder {
     engine: Engine,
     options: ApiOptions,
+    unconfigured: Vec<Unconfigured>,
 }
 
 impl ApiBuilder {
@@ -43,6 +47,15 @@ impl ApiBuilder {
     #[must_use]
     pub fn options(mut self, options: ApiOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Sets the providers that the program knows and does not have, so that clients learn what to
+    /// do about it. One that the engine has is not listed twice.
+    #[must_use]
+    pub fn unconfigured(mut self, mut providers: Vec<Unconfigured>) -> Self {
+        providers.retain(|provider| self.engine.providers().get(provider.name()).is_none());
+        self.unconfigured = providers;
         self
     }
 
@@ -54,6 +67,7 @@ impl ApiBuilder {
             inner: Arc::new(Inner {
                 engine: self.engine,
                 options: self.options,
+                unconfigured: self.unconfigured,
                 draining: AtomicBool::new(false),
                 closing: CancellationToken::new(),
                 requests,
@@ -67,7 +81,7 @@ impl Api {
     /// Begins to put a service together around an engine.
     #[must_use]
     pub fn builder(engine: Engine) -> ApiBuilder {
-        ApiBuilder { engine, options: ApiOptions::default() }
+        ApiBuilder { engine, options: ApiOptions::default(), unconfigured: Vec::new() }
     }
 
     /// All routes with their limits, ready to be served or nested into a larger program.
@@ -101,6 +115,10 @@ impl Api {
 
     pub(crate) fn options(&self) -> &ApiOptions {
         &self.inner.options
+    }
+
+    pub(crate) fn unconfigured(&self) -> &[Unconfigured] {
+        &self.inner.unconfigured
     }
 
     pub(crate) fn is_draining(&self) -> bool {

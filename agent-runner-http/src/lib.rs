@@ -19,9 +19,11 @@ mod provider_health;
 mod routes;
 mod serve;
 mod stream;
+mod unconfigured;
 
 pub use self::{
     api::{Api, ApiBuilder},
     options::ApiOptions,
     serve::serve,
+    unconfigured::Unconfigured,
 };

@@ -211,14 +211,14 @@ impl From<StoreError> for Problem {
 impl From<ProviderError> for Problem {
     fn from(error: ProviderError) -> Self {
         match error.kind() {
-            ErrorKind::ModelNotFound => Self::field("/model", error.to_string()),
+            ErrorKind::ModelNotFound => Self::field("/model", error.report()),
             ErrorKind::InvalidRequest
             | ErrorKind::UnsupportedFeature
             | ErrorKind::ContextLength
-            | ErrorKind::PayloadTooLarge => Self::new(Code::Validation, error.to_string()),
+            | ErrorKind::PayloadTooLarge => Self::new(Code::Validation, error.report()),
             _ => {
                 warn!(%error, kind = error.kind().as_str(), "a provider did not answer well");
-                let detail = format!("{error} [{}]", error.kind().as_str());
+                let detail = format!("{} [{}]", error.report(), error.kind().as_str());
                 let problem = Self::new(Code::ProviderError, detail);
                 match error.retry_after().and_then(|wait| u32::try_from(wait.as_secs()).ok()) {
                     Some(seconds) => problem.retry_after(seconds.max(1)),

@@ -1,14 +1,15 @@
 //! Health of providers: asked live, all at once, and remembered for a few seconds.
 
-use std::{fmt, time::Duration};
+use std::{fmt, panic::AssertUnwindSafe, time::Duration};
 
 use agent_runner_core::{
     agent::ModelName,
     engine::Engine,
-    llm::{CallCx, LlmProvider, ModelInfo, ProviderError},
+    llm::{CallCx, ErrorKind, LlmProvider, ModelInfo, ProviderError},
 };
-use futures::future::join_all;
+use futures::{FutureExt as _, future::join_all};
 use tokio::{sync::Mutex, time::Instant};
+use tracing::error;
 
 use crate::{
     api::Api,
@@ -42,7 +43,9 @@ pub(crate) async fn all(api: &Api) -> Vec<Provider> {
         let (answer, latency) = ask(engine, &**provider, timeout).await;
         describe(engine, provider.id(), answer, latency)
     });
-    let providers = join_all(asked).await;
+    let mut providers = join_all(asked).await;
+    providers.extend(api.unconfigured().iter().map(Provider::unconfigured));
+    providers.sort_by(|a, b| a.name.cmp(&b.name));
     *last = Some((Instant::now(), providers.clone()));
     providers
 }
@@ -66,13 +69,19 @@ async fn ask(
     let mut cx = CallCx::new(engine.ids().next().to_string());
     cx.timeout = Some(timeout);
     let start = Instant::now();
-    let answer = match tokio::time::timeout(timeout, provider.models(&cx)).await {
-        Ok(answer) => answer,
-        Err(_) => Err(ProviderError::new(
-            agent_runner_core::llm::ErrorKind::Timeout,
-            provider.id().to_owned(),
-            format!("did not answer within {timeout:?}"),
-        )),
+    let failed = |kind, what| ProviderError::new(kind, provider.id().to_owned(), what);
+    // A provider that panics must not take the others with it.
+    let asked = AssertUnwindSafe(provider.models(&cx)).catch_unwind();
+    let answer = match tokio::time::timeout(timeout, asked).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_)) => {
+            error!(
+                provider = provider.id(),
+                "a provider panicked when it was asked for its models"
+            );
+            Err(failed(ErrorKind::Internal, "its implementation is broken".to_owned()))
+        }
+        Err(_) => Err(failed(ErrorKind::Timeout, format!("did not answer within {timeout:?}"))),
     };
     (answer, start.elapsed())
 }
@@ -87,10 +96,8 @@ fn describe(
     let (models, error) = match answer {
         Ok(models) => (models, None),
         Err(error) => {
-            let fault = ProviderFault {
-                code: error.kind().as_str().to_owned(),
-                message: error.to_string(),
-            };
+            let fault =
+                ProviderFault { code: error.kind().as_str().to_owned(), message: error.report() };
             (Vec::new(), Some(fault))
         }
     };

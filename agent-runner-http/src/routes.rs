@@ -1,6 +1,7 @@
 //! The routes, in groups that differ in how long they may take.
 
 pub(crate) mod control;
+pub(crate) mod count_tokens;
 pub(crate) mod docs;
 pub(crate) mod event;
 pub(crate) mod generate;
@@ -62,6 +63,7 @@ fn about_service() -> OpenApiRouter<Api> {
         .routes(routes!(provider::get))
         .routes(routes!(provider::check))
         .routes(routes!(provider::models))
+        .routes(routes!(count_tokens::count_tokens))
         .routes(routes!(project::list, project::create))
         .routes(routes!(project::get, project::patch, project::delete))
         .routes(routes!(worker::list))

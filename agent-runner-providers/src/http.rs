@@ -11,6 +11,7 @@ mod piece;
 mod rate_limits;
 mod redact;
 mod retry_after;
+mod scrub;
 #[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
 mod sse;
 
@@ -20,7 +21,7 @@ pub use self::client::Timeouts;
 pub(crate) use self::ndjson::LineDecoder;
 #[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
 pub(crate) use self::sse::SseDecoder;
-#[cfg(feature = "openai")]
+#[cfg(any(feature = "anthropic", feature = "openai"))]
 pub(crate) use self::sse::SseEvent;
 pub(crate) use self::{
     answer::{Body, Refusal},

@@ -6,6 +6,8 @@
 #[cfg(feature = "_bench")]
 #[doc(hidden)]
 pub mod bench_support;
+#[cfg(feature = "prices")]
+mod catalog;
 #[cfg(test)]
 #[cfg(feature = "_http")]
 mod fuzz;
@@ -15,6 +17,8 @@ mod llm;
 #[cfg(feature = "sqlite")]
 mod store;
 
+#[cfg(feature = "prices")]
+pub use self::catalog::{GenaiPrices, ModelsFile, ModelsFileError};
 #[cfg(feature = "_http")]
 pub use self::http::Timeouts;
 #[cfg(feature = "anthropic")]

@@ -1,12 +1,12 @@
 //! Puts the engine together from the configuration.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use agent_runner::{
     agent::ModelName,
     engine::{Engine, EngineOptions},
-    llm::{ErrorKind, LlmProvider},
-    providers::{OllamaProvider, OpenAiProvider, ScriptedProvider, SqliteOptions, SqliteStore},
+    llm::LlmProvider,
+    providers::{SqliteOptions, SqliteStore},
     time::SystemClock,
     tool::Tool,
     tools::{
@@ -20,14 +20,11 @@ use anyhow::Context as _;
 use crate::{
     choice::{self, Choice},
     config::{Config, ConfigError},
+    providers::{Providers, hint},
 };
 
 /// Directory of the projects' files inside the data directory.
 pub(crate) const PROJECTS: &str = "projects";
-/// OpenAI's own service, for a key without an address.
-const OPENAI: &str = "https://api.openai.com/v1";
-/// Largest script that is read, in bytes.
-const SCRIPT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Opens the database.
 pub(crate) async fn store(config: &Config) -> anyhow::Result<Arc<SqliteStore>> {
@@ -40,9 +37,12 @@ pub(crate) fn observer(store: &Arc<SqliteStore>) -> anyhow::Result<Engine> {
 }
 
 /// An engine that can work.
-pub(crate) async fn engine(config: &Config, store: &Arc<SqliteStore>) -> anyhow::Result<Engine> {
-    let providers = providers(config)?;
-    let Choice { model, notice } = choice::default_model(config, &providers).await?;
+pub(crate) async fn engine(
+    config: &Config,
+    store: &Arc<SqliteStore>,
+    providers: &Providers,
+) -> anyhow::Result<Engine> {
+    let Choice { model, notice } = choice::default_model(config, &providers.all).await?;
     let options = EngineOptions {
         default_model: model,
         default_model_notice: notice,
@@ -53,57 +53,8 @@ pub(crate) async fn engine(config: &Config, store: &Arc<SqliteStore>) -> anyhow:
         host: host(),
         ..EngineOptions::default()
     };
-    let mut builder =
-        Engine::builder(Arc::clone(store) as _).options(options).tools(tools(config)?);
-    for provider in providers {
-        builder = builder.shared_provider(provider);
-    }
-    Ok(builder.build()?)
-}
-
-/// The providers that the configuration asks for: Ollama and scripts always, OpenAI when it is
-/// configured.
-pub(crate) fn providers(config: &Config) -> Result<Vec<Arc<dyn LlmProvider>>, ConfigError> {
-    let wrong = |key: &'static str, what: &dyn std::fmt::Display| {
-        ConfigError::new(format!("{}: {what}", config.given.place(key)))
-    };
-    let ollama = OllamaProvider::new(config.ollama_host.as_deref().unwrap_or_default())
-        .map_err(|error| wrong("ollama_host", &error))?;
-    let mut providers: Vec<Arc<dyn LlmProvider>> = vec![Arc::new(ollama)];
-    if config.openai_base_url.is_some() || config.openai_api_key.is_some() {
-        let base = config.openai_base_url.as_deref().unwrap_or(OPENAI);
-        let openai = OpenAiProvider::new(base, config.openai_api_key.clone()).map_err(|error| {
-            let key = error.kind() == ErrorKind::Auth;
-            wrong(if key { "openai_api_key" } else { "openai_base_url" }, &error)
-        })?;
-        providers.push(Arc::new(openai));
-    }
-    let scripted = scripted(config.scripts_dir.as_deref())
-        .map_err(|error| wrong("scripts_dir", &format_args!("{error:#}")))?;
-    providers.push(Arc::new(scripted));
-    Ok(providers)
-}
-
-fn scripted(directory: Option<&Path>) -> anyhow::Result<ScriptedProvider> {
-    let mut provider = ScriptedProvider::demo()?;
-    let Some(directory) = directory else { return Ok(provider) };
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory).with_context(|| directory.display().to_string())? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
-            files.push(path);
-        }
-    }
-    // The order decides which of two scripts of one name is refused.
-    files.sort();
-    for file in files {
-        let place = || file.display().to_string();
-        let size = std::fs::metadata(&file).with_context(place)?.len();
-        anyhow::ensure!(size <= SCRIPT_BYTES_MAX, "{}: larger than 1 MiB", place());
-        let yaml = std::fs::read_to_string(&file).with_context(place)?;
-        provider = provider.with_yaml(&yaml).with_context(place)?;
-    }
-    Ok(provider)
+    let builder = Engine::builder(Arc::clone(store) as _).options(options).tools(tools(config)?);
+    Ok(providers.add_to(builder).build()?)
 }
 
 fn tools(config: &Config) -> anyhow::Result<Vec<Arc<dyn Tool>>> {
@@ -126,11 +77,9 @@ pub(crate) fn known_provider(
         return Ok(());
     }
     let ids: Vec<&str> = providers.iter().map(|provider| provider.id()).collect();
-    let hint = if model.provider() == "openai" {
-        "; set OPENAI_BASE_URL or OPENAI_API_KEY to have `openai`"
-    } else {
-        ""
-    };
+    let hint = hint(model.provider())
+        .map(|hint| format!("; {hint} to have `{}`", model.provider()))
+        .unwrap_or_default();
     Err(ConfigError::new(format!(
         "{model}: there is no provider `{}`; there are {}{hint}",
         model.provider(),

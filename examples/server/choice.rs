@@ -6,6 +6,7 @@ use agent_runner::{
     agent::ModelName,
     llm::{CallCx, LlmProvider, ModelInfo},
 };
+use futures::{StreamExt as _, stream};
 use tracing::debug;
 
 use crate::{
@@ -17,6 +18,14 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The same for a server that may be far away and was configured on purpose.
 const PATIENCE_REMOTE: Duration = Duration::from_secs(3);
+
+/// Whom to ask for a model, and for how long: who costs nothing first.
+const ORDER: [(&str, Duration); 4] = [
+    ("ollama", PATIENCE),
+    ("openai", PATIENCE_REMOTE),
+    ("anthropic", PATIENCE_REMOTE),
+    ("gemini", PATIENCE_REMOTE),
+];
 
 /// Words in the names of models that do not chat.
 const NO_CHAT: [&str; 9] =
@@ -42,11 +51,16 @@ pub(crate) async fn default_model(
         })?;
         return Ok(Choice { model: model.clone(), notice: None });
     }
-    for (id, patience) in [("ollama", PATIENCE), ("openai", PATIENCE_REMOTE)] {
-        let Some(provider) = providers.iter().find(|provider| provider.id() == id) else {
-            continue;
-        };
-        match models(&**provider, patience).await {
+    // All at once, so that one that is far away is not waited for after another one.
+    let mut answers = stream::iter(ORDER)
+        .filter_map(|(id, patience)| async move {
+            let provider = providers.iter().find(|provider| provider.id() == id)?;
+            Some(async move { (id, models(&**provider, patience).await) })
+        })
+        .buffered(ORDER.len())
+        .boxed();
+    while let Some((id, answer)) = answers.next().await {
+        match answer {
             Ok(models) => {
                 if let Some(model) = first(&models) {
                     return Ok(Choice { model: ModelName::new(id, model), notice: None });
@@ -58,8 +72,8 @@ pub(crate) async fn default_model(
     }
     let notice = "No model is configured or reachable, so runs that name no model use \
                   scripted/demo: an offline script that calls real tools and does not think. For a \
-                  model, start Ollama, or set OLLAMA_HOST, or OPENAI_BASE_URL or OPENAI_API_KEY, \
-                  or AGENT_RUNNER_DEFAULT_MODEL.";
+                  model, start Ollama, or set OLLAMA_HOST, OPENAI_BASE_URL, OPENAI_API_KEY, \
+                  ANTHROPIC_API_KEY, GEMINI_API_KEY or AGENT_RUNNER_DEFAULT_MODEL.";
     Ok(Choice { model: ModelName::new("scripted", "demo"), notice: Some(notice.to_owned()) })
 }
 
@@ -143,13 +157,20 @@ mod tests {
         ollama: Option<&[&str]>,
         openai: Option<&[&str]>,
     ) -> Result<Choice, String> {
+        chosen_of(configured, &[("ollama", ollama), ("openai", openai)]).await
+    }
+
+    async fn chosen_of(
+        configured: &str,
+        servers: &[(&'static str, Option<&[&str]>)],
+    ) -> Result<Choice, String> {
         let flags = [("default_model", configured.to_owned())].into();
         let config = Config::load(&Inputs { flags, ..Inputs::default() }).unwrap();
         let server = |id, models: Option<&[&str]>| -> Arc<dyn LlmProvider> {
             let models = models.map(|ids| ids.iter().map(|id| model(id, true)).collect());
             Arc::new(Server { id, models })
         };
-        let providers = [server("ollama", ollama), server("openai", openai)];
+        let providers: Vec<_> = servers.iter().map(|(id, models)| server(id, *models)).collect();
         default_model(&config, &providers).await.map_err(|error| error.to_string())
     }
 
@@ -178,6 +199,17 @@ mod tests {
                 (want, announced)
             );
         }
+    }
+
+    #[tokio::test]
+    async fn claude_and_gemini_are_considered_after_what_may_be_on_this_machine() {
+        let (claude, gemini) = (("anthropic", Some(&["claude"][..])), ("gemini", Some(&["g"][..])));
+        for (openai, want) in [(Some(&["gpt"][..]), "openai/gpt"), (None, "anthropic/claude")] {
+            let servers = [gemini, claude, ("openai", openai), ("ollama", None)];
+            assert_eq!(chosen_of("", &servers).await.unwrap().model.to_string(), want);
+        }
+        let alone = chosen_of("", &[gemini, ("anthropic", None)]).await.unwrap();
+        assert_eq!(alone.model.to_string(), "gemini/g");
     }
 
     #[test]

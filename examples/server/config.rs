@@ -1,5 +1,6 @@
 //! Settings: one table that is the flags, the environment, the file and the documentation.
 
+mod endpoint;
 mod error;
 mod file;
 mod source;
@@ -17,6 +18,7 @@ use agent_runner::{agent::ModelName, step::EffectPolicy, tools::http::HttpAllow}
 use secrecy::SecretString;
 
 pub(crate) use self::{
+    endpoint::{Endpoint, Key, Kind, Limits},
     error::ConfigError,
     source::Source,
     value::{LogFormat, duration},
@@ -56,6 +58,8 @@ macro_rules! settings {
         #[derive(Debug, Clone)]
         pub(crate) struct Config {
             $( #[doc = $help] pub(crate) $key: $type, )*
+            /// Further endpoints, from the file.
+            pub(crate) endpoints: Vec<Endpoint>,
             /// What everything was said to be, and where.
             pub(crate) given: Given,
         }
@@ -72,10 +76,14 @@ macro_rules! settings {
         )*];
 
         impl Config {
-            fn parse(given: Given, mut problems: Problems) -> Result<Self, ConfigError> {
+            fn parse(
+                given: Given,
+                endpoints: Vec<Endpoint>,
+                mut problems: Problems,
+            ) -> Result<Self, ConfigError> {
                 $( let $key = given.read(stringify!($key), $parse, &mut problems); )*
                 problems.into_result()?;
-                let parsed = (|| Some(Self { $( $key: $key?, )* given }))();
+                let parsed = (|| Some(Self { $( $key: $key?, )* endpoints, given }))();
                 parsed.ok_or_else(|| ConfigError::new("a setting was lost; this is a defect"))
             }
         }
@@ -115,8 +123,20 @@ settings! {
     log_format: LogFormat = "AGENT_RUNNER_LOG_FORMAT", "text", Value, value::log_format;
     /// Directory of scripted models, *.yaml.
     scripts_dir: Option<PathBuf> = "AGENT_RUNNER_SCRIPTS_DIR", "", Value, value::optional_path;
+    /// TOML file with what models cost and can do; see docs/CONFIGURATION.md.
+    models_file: Option<PathBuf> = "AGENT_RUNNER_MODELS_FILE", "", Value, value::optional_path;
+    /// Key for Anthropic's Claude.
+    anthropic_api_key: Option<SecretString> = "ANTHROPIC_API_KEY", "", Secret, value::secret;
+    /// Base URL of a server that speaks Anthropic's Messages API. Unset, Anthropic's own.
+    anthropic_base_url: Option<String> = "ANTHROPIC_BASE_URL", "", Value, value::text;
+    /// Key for Google's Gemini.
+    gemini_api_key: Option<SecretString> = "GEMINI_API_KEY", "", Secret, value::secret;
+    /// Base URL of a server that speaks the Gemini API. Unset, Google's own.
+    gemini_base_url: Option<String> = "GEMINI_BASE_URL", "", Value, value::text;
     /// Address of the Ollama server. Unset, the one on this machine.
     ollama_host: Option<String> = "OLLAMA_HOST", "", Value, value::text;
+    /// Key for an Ollama server that asks for one, such as Ollama's cloud.
+    ollama_api_key: Option<SecretString> = "OLLAMA_API_KEY", "", Secret, value::secret;
     /// Base URL of a server that speaks OpenAI's chat completions, such as `http://127.0.0.1:8080/v1`.
     openai_base_url: Option<String> = "OPENAI_BASE_URL", "", Value, value::text;
     /// Key for that server; alone, for OpenAI itself.
@@ -145,22 +165,25 @@ impl Config {
         let mut problems = Problems::default();
         let mut given = Given::defaults();
         let looked_for = inputs.directory.join(FILE);
-        match &inputs.file {
+        let mut endpoints = match &inputs.file {
             Some(path) => file::read(path, &mut given, &mut problems)?,
             None if looked_for.exists() => file::read(&looked_for, &mut given, &mut problems)?,
-            None => {}
+            None => Vec::new(),
+        };
+        for endpoint in &mut endpoints {
+            endpoint.resolve(&inputs.environment, &mut problems);
         }
         given.environment(&inputs.environment, &mut problems);
         for (key, value) in &inputs.flags {
             given.set(key, value.clone(), Source::Flag);
         }
         given.derive_database();
-        Self::parse(given, problems)
+        Self::parse(given, endpoints, problems)
     }
 
     /// The file that was read.
     pub(crate) fn file(&self) -> Option<&Path> {
-        self.given.file()
+        self.given.file().or_else(|| self.endpoints.first().map(Endpoint::file))
     }
 }
 

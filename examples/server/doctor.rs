@@ -1,17 +1,20 @@
 //! `agent-runner doctor`: is everything there that a server needs?
 
-use std::{net::TcpListener, path::Path, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, net::TcpListener, path::Path, process::ExitCode, time::Duration};
 
 use agent_runner::{
-    llm::LlmProvider,
+    agent::ModelName,
+    llm::{FactSource, LlmProvider, ModelInfo, ProviderRegistry},
     providers::{Severity, SqliteOptions, SqliteStore},
+    time::{Clock as _, SystemClock},
 };
 use serde::Serialize;
 
 use crate::{
     args::JsonArgs,
-    assemble, choice,
+    choice,
     config::{Config, ConfigError},
+    providers::Providers,
     terminal::Terminal,
 };
 
@@ -133,15 +136,18 @@ async fn database(config: &Config) -> Vec<Check> {
 
 /// Asks every provider for its models, and which would be the default.
 async fn models(config: &Config) -> Vec<Check> {
-    let providers = match assemble::providers(config) {
+    let providers = match Providers::of(config) {
         Ok(providers) => providers,
         Err(error) => return vec![Check::new(Verdict::Fail, "models", error.to_string())],
     };
-    let mut checks = Vec::new();
-    for provider in &providers {
-        checks.push(reachable(&**provider, config).await);
-    }
-    checks.push(match choice::default_model(config, &providers).await {
+    let registry = providers.registry();
+    let asked = providers.all.iter().map(|provider| reachable(&**provider, &registry, config));
+    let mut checks = futures::future::join_all(asked).await;
+    checks.extend(providers.unconfigured.iter().map(|lacking| {
+        let detail = format!("not set up: {}", lacking.hint());
+        Check::new(Verdict::Ok, format!("models of {}", lacking.name()), detail)
+    }));
+    checks.push(match choice::default_model(config, &providers.all).await {
         Ok(choice) => match choice.notice {
             None => Check::new(Verdict::Ok, "default model", choice.model.to_string()),
             Some(notice) => Check::new(Verdict::Warn, "default model", notice),
@@ -151,7 +157,11 @@ async fn models(config: &Config) -> Vec<Check> {
     checks
 }
 
-async fn reachable(provider: &dyn LlmProvider, config: &Config) -> Check {
+async fn reachable(
+    provider: &dyn LlmProvider,
+    registry: &ProviderRegistry,
+    config: &Config,
+) -> Check {
     let id = provider.id();
     let what = format!("models of {id}");
     match choice::models(provider, PATIENCE).await {
@@ -161,7 +171,8 @@ async fn reachable(provider: &dyn LlmProvider, config: &Config) -> Check {
         Ok(models) => {
             let names: Vec<&str> = models.iter().take(5).map(|model| model.id.as_str()).collect();
             let more = if models.len() > names.len() { ", …" } else { "" };
-            let detail = format!("{}: {}{more}", models.len(), names.join(", "));
+            let known = known(id, &models, registry);
+            let detail = format!("{}: {}{more}; {known}", models.len(), names.join(", "));
             Check::new(Verdict::Ok, what, detail)
         }
         // A local Ollama that nobody asked for need not be there.
@@ -171,6 +182,38 @@ async fn reachable(provider: &dyn LlmProvider, config: &Config) -> Check {
         }
         Err(error) => Check::new(Verdict::Warn, what, error),
     }
+}
+
+/// Who says what the models cost, how much they read and whether they take tools, with how many
+/// models each speaks of.
+fn known(provider: &str, models: &[ModelInfo], registry: &ProviderRegistry) -> String {
+    let now = SystemClock.now();
+    let mut prices = Vec::new();
+    let (mut contexts, mut tools) = (Vec::new(), Vec::new());
+    for model in models {
+        let name = ModelName::new(provider, &model.id);
+        let sources = registry.capabilities_with(&name, model.capabilities).sources;
+        prices.push(registry.price(&name, now).map(|price| price.source));
+        contexts.push(sources.get("context_window").copied());
+        tools.push(sources.get("tools").copied());
+    }
+    let (prices, contexts, tools) = (counted(&prices), counted(&contexts), counted(&tools));
+    format!("prices: {prices}; context: {contexts}; tools: {tools}")
+}
+
+/// How often each source stands in a list, such as `catalog 3, unknown 1`.
+fn counted(sources: &[Option<FactSource>]) -> String {
+    let mut counts = BTreeMap::new();
+    for source in sources {
+        *counts.entry((source.is_none(), *source)).or_insert(0_usize) += 1;
+    }
+    let shown: Vec<String> = counts
+        .into_iter()
+        .map(|((_, source), count)| {
+            format!("{} {count}", source.map_or("unknown", FactSource::as_str))
+        })
+        .collect();
+    shown.join(", ")
 }
 
 /// Whether the address can be served.

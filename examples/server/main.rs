@@ -9,6 +9,7 @@ mod doctor;
 mod json;
 mod logging;
 mod migrate;
+mod providers;
 mod run;
 mod runs;
 mod serve;

@@ -16,6 +16,7 @@ use crate::{
     assemble,
     config::Config,
     json,
+    providers::Providers,
     signal::Signals,
     terminal::{Terminal, Tone},
     view::View,
@@ -35,8 +36,9 @@ pub(crate) async fn run(
     terminal: Terminal,
 ) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
+    let providers = Providers::of(config)?;
     let store = assemble::store(config).await?;
-    let engine = assemble::engine(config, &store).await?;
+    let engine = assemble::engine(config, &store, &providers).await?;
     let json = args.json;
     let run = match create(&engine, args, terminal).await {
         Ok(run) => run,

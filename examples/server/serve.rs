@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::ExitCode,
+    time::Duration,
 };
 
 use agent_runner::{
@@ -17,6 +18,7 @@ use tracing::{info, warn};
 use crate::{
     assemble,
     config::{Config, ConfigError},
+    providers::Providers,
     signal::Signals,
     terminal::Terminal,
 };
@@ -33,14 +35,21 @@ pub(crate) async fn serve(config: &Config, terminal: Terminal) -> anyhow::Result
         format!("cannot listen on {}; choose another with --listen", config.listen)
     })?;
     let address = listener.local_addr()?;
+    let providers = Providers::of(config)?;
     let store = assemble::store(config).await?;
-    let engine = assemble::engine(config, &store).await?;
+    let engine = assemble::engine(config, &store, &providers).await?;
     match &engine.options().default_model_notice {
         Some(notice) => warn!("{notice}"),
         None => info!(model = %engine.default_model(), "runs that name no model use this one"),
     }
     terminal.text(&welcome(reachable(address)))?;
-    work(config, &engine, listener, signals).await?;
+    let options = ApiOptions {
+        connections_per_ip_max: config.connections_per_address,
+        ..ApiOptions::default()
+    };
+    let api =
+        Api::builder(engine.clone()).options(options).unconfigured(providers.unconfigured).build();
+    work(&engine, api, (listener, signals), config.drain_grace).await?;
     store.close().await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -81,16 +90,11 @@ fn welcome(address: SocketAddr) -> String {
 /// Works and answers until a signal comes; then readiness goes first, steps end or are handed
 /// over, and connections close.
 async fn work(
-    config: &Config,
     engine: &Engine,
-    listener: TcpListener,
-    mut signals: Signals,
+    api: Api,
+    (listener, mut signals): (TcpListener, Signals),
+    drain_grace: Duration,
 ) -> anyhow::Result<()> {
-    let options = ApiOptions {
-        connections_per_ip_max: config.connections_per_address,
-        ..ApiOptions::default()
-    };
-    let api = Api::builder(engine.clone()).options(options).build();
     let close = CancellationToken::new();
     let handle = engine.start();
     let mut serving = tokio::spawn(serve_http(listener, api.clone(), close.clone()));
@@ -100,7 +104,7 @@ async fn work(
     };
     signals.leave_at_next();
     api.set_draining();
-    handle.shutdown(config.drain_grace).await;
+    handle.shutdown(drain_grace).await;
     close.cancel();
     let ended = match ended {
         Some(ended) => ended,

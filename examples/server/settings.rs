@@ -10,7 +10,7 @@ use crate::{
     terminal::Terminal,
 };
 
-/// Prints the settings; secrets as `[set]`.
+/// Prints the settings and the endpoints; secrets as `[set]`.
 pub(crate) fn print(
     config: &Config,
     args: JsonArgs,
@@ -20,17 +20,21 @@ pub(crate) fn print(
         let (value, source) = config.given.shown(key)?;
         Some((value.to_owned(), source.to_string()))
     };
-    let all = SETTINGS.iter().filter_map(|setting| Some((setting, shown(setting.key)?)));
+    let settings =
+        SETTINGS.iter().filter_map(|setting| Some((setting.key.to_owned(), shown(setting.key)?)));
+    let endpoints = config.endpoints.iter().map(|endpoint| {
+        let value = format!("{}, {}", endpoint.kind.as_str(), endpoint.key);
+        (format!("providers.{}", endpoint.name), (value, endpoint.source()))
+    });
+    let all = settings.chain(endpoints);
     if args.json {
         let object: Map<String, Value> = all
-            .map(|(setting, (value, source))| {
-                (setting.key.to_owned(), json!({"value": value, "source": source}))
-            })
+            .map(|(name, (value, source))| (name, json!({"value": value, "source": source})))
             .collect();
         terminal.json(&object)?;
     } else {
         let rows: Vec<[String; 3]> =
-            all.map(|(setting, (value, source))| [setting.key.to_owned(), value, source]).collect();
+            all.map(|(name, (value, source))| [name, value, source]).collect();
         terminal.table(["SETTING", "VALUE", "SOURCE"], &rows)?;
     }
     Ok(ExitCode::SUCCESS)

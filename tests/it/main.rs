@@ -11,10 +11,13 @@
     reason = "tests fail by panicking, say what they did, and read their settings from the environment"
 )]
 
+mod bad_providers;
 mod cli;
 mod crash;
 mod documents;
 mod engine;
+mod providers;
 mod public_api;
+mod secrets;
 mod service;
 mod support;

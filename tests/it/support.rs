@@ -5,6 +5,7 @@ pub(crate) mod events;
 pub(crate) mod ledger;
 pub(crate) mod model;
 pub(crate) mod server;
+pub(crate) mod upstream;
 
 use std::net::SocketAddr;
 

@@ -277,6 +277,15 @@ impl ProviderError {
         self.retry_after
     }
 
+    /// The whole error on one line, with the service's id of the request for its support.
+    #[must_use]
+    pub fn report(&self) -> String {
+        match self.request_id() {
+            Some(id) => format!("{self} (request {id})"),
+            None => self.to_string(),
+        }
+    }
+
     /// Whether the request reached the service.
     #[must_use]
     pub const fn sent(&self) -> SendState {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::usage::Usage;
+use super::{budget::Cost, usage::Usage};
+use crate::unconfigured::Unconfigured;
 
 /// A model that a provider offers.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -126,7 +127,7 @@ impl From<llm::Price> for Price {
 /// Why a provider is not healthy.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub(crate) struct ProviderFault {
-    /// For programs, such as `auth`, `network` or `timeout`.
+    /// For programs, such as `auth`, `network`, `timeout` or `not_configured`.
     pub(crate) code: String,
     /// For people: what was wrong and what to do.
     pub(crate) message: String,
@@ -137,7 +138,7 @@ pub(crate) struct ProviderFault {
 pub(crate) struct Provider {
     /// The first part of its models' names.
     pub(crate) name: String,
-    /// Whether this server is set up to use it.
+    /// Whether this server is set up to use it; when not, `error` says what to set.
     pub(crate) configured: bool,
     /// Whether it answered.
     pub(crate) healthy: bool,
@@ -153,6 +154,52 @@ pub(crate) struct Provider {
     pub(crate) notice: Option<String>,
     /// The models it offers.
     pub(crate) models: Vec<Model>,
+}
+
+impl Provider {
+    /// One that lacks something.
+    pub(crate) fn unconfigured(provider: &Unconfigured) -> Self {
+        let message = format!("not set up here: {}", provider.hint());
+        Self {
+            name: provider.name().to_owned(),
+            configured: false,
+            healthy: false,
+            latency_ms: None,
+            error: Some(ProviderFault { code: "not_configured".to_owned(), message }),
+            default: false,
+            default_model: None,
+            notice: None,
+            models: Vec::new(),
+        }
+    }
+}
+
+/// How much a model reasons before it answers.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Reasoning {
+    /// Not at all, or as little as the model allows.
+    Off,
+    /// A little.
+    Low,
+    /// As usual.
+    Medium,
+    /// Much.
+    High,
+    /// As much as it can.
+    Max,
+}
+
+impl From<Reasoning> for llm::ReasoningEffort {
+    fn from(reasoning: Reasoning) -> Self {
+        match reasoning {
+            Reasoning::Off => Self::Off,
+            Reasoning::Low => Self::Low,
+            Reasoning::Medium => Self::Medium,
+            Reasoning::High => Self::High,
+            Reasoning::Max => Self::Max,
+        }
+    }
 }
 
 /// A prompt for a model, without a run.
@@ -173,6 +220,8 @@ pub(crate) struct Generate {
     pub(crate) temperature: Option<f32>,
     /// Most tokens of the reply.
     pub(crate) max_output_tokens: Option<u32>,
+    /// How much it reasons, where it can.
+    pub(crate) reasoning: Option<Reasoning>,
     /// Whether to stream the reply as server-sent events.
     #[serde(default)]
     pub(crate) stream: bool,
@@ -192,8 +241,66 @@ pub(crate) struct Generated {
     /// Why it stopped, such as `end_turn` or `max_tokens`.
     #[schema(value_type = Object)]
     pub(crate) stop: Value,
+    /// What the service says about why it stopped, such as the category of a refusal.
+    pub(crate) stop_detail: Option<String>,
+    /// The model that answered, `provider/model`, when it is another one than was asked.
+    pub(crate) answered_by: Option<String>,
+    /// What was done otherwise than asked.
+    pub(crate) notices: Vec<String>,
     /// What it used.
     pub(crate) usage: Usage,
+    /// What it cost; `null` when nobody knows.
+    pub(crate) cost: Option<Cost>,
+    /// The service's id of the request, for its support.
+    pub(crate) provider_request_id: Option<String>,
     /// Milliseconds it took.
     pub(crate) elapsed_ms: u64,
+}
+
+/// A conversation whose tokens are to be counted: `prompt` or `messages`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"prompt": "Say hello world"})))]
+pub(crate) struct CountTokens {
+    /// One message of a user.
+    pub(crate) prompt: Option<String>,
+    /// A conversation, oldest first.
+    pub(crate) messages: Option<Vec<Said>>,
+    /// The model's id, as `generate` takes it.
+    pub(crate) model: Option<String>,
+    /// The system prompt.
+    pub(crate) instructions: Option<String>,
+}
+
+/// One message of a conversation.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Said {
+    /// Who said it.
+    pub(crate) role: Speaker,
+    /// The words.
+    pub(crate) text: String,
+}
+
+/// Who says something.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Speaker {
+    /// A person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// Tokens of a conversation.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Counted {
+    /// The provider that was asked.
+    pub(crate) provider: String,
+    /// The model, `provider/model`.
+    pub(crate) model: String,
+    /// Tokens of the prompt.
+    pub(crate) tokens: u64,
+    /// `provider` when the service counted them, `estimate` when it does not count.
+    pub(crate) source: &'static str,
 }

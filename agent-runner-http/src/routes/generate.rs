@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use agent_runner_core::{
+    agent::ModelName,
+    engine::Engine,
     llm::{
         BoxStream, CallCx, ErrorKind, LlmEvent, LlmFinished, LlmProvider, LlmRequest, ProviderError,
     },
@@ -62,6 +64,7 @@ pub(crate) async fn generate(
     let mut cx = CallCx::new(api.engine().ids().next().to_string());
     cx.timeout = Some(timeout);
     let call = Call {
+        engine: api.engine().clone(),
         start: Instant::now(),
         deadline: Instant::now() + timeout,
         model: model(&api, &*provider, wanted.model.as_deref(), &cx).await?,
@@ -76,7 +79,7 @@ pub(crate) async fn generate(
         return Ok(respond(Format::Sse, call.events(reply)));
     }
     let finished = call.finish(reply).await?;
-    Ok(Json(call.generated(&finished)).into_response())
+    Ok(Json(call.generated(finished)).into_response())
 }
 
 fn check(wanted: &Generate, max: Duration) -> Result<Duration, Problem> {
@@ -101,7 +104,7 @@ fn check(wanted: &Generate, max: Duration) -> Result<Duration, Problem> {
 }
 
 /// The model's id as the provider knows it.
-async fn model(
+pub(super) async fn model(
     api: &Api,
     provider: &dyn LlmProvider,
     wanted: Option<&str>,
@@ -134,11 +137,13 @@ fn request(model: &str, wanted: Generate) -> LlmRequest {
     request.output_schema = wanted.output_schema;
     request.temperature = wanted.temperature;
     request.max_output_tokens = wanted.max_output_tokens;
+    request.reasoning = wanted.reasoning.map(Into::into);
     request
 }
 
 /// One call in progress.
 struct Call {
+    engine: Engine,
     provider: String,
     model: String,
     request_id: String,
@@ -179,13 +184,24 @@ impl Call {
         }
     }
 
-    fn generated(&self, finished: &LlmFinished) -> Generated {
+    fn generated(&self, finished: LlmFinished) -> Generated {
+        let asked = ModelName::new(&self.provider, &self.model);
+        let answered = finished.answered_by.as_ref().filter(|model| **model != asked);
+        let price =
+            self.engine.providers().price(answered.unwrap_or(&asked), self.engine.clock().now());
+        // What the service says beats what lists say.
+        let cost = finished.cost.or_else(|| price?.cost(&finished.usage));
         Generated {
             provider: self.provider.clone(),
-            model: format!("{}/{}", self.provider, self.model),
+            answered_by: answered.map(ToString::to_string),
+            model: asked.to_string(),
             text: finished.message.plain_text(),
             stop: json!(finished.stop),
+            stop_detail: finished.stop_detail,
+            notices: finished.notices,
             usage: finished.usage.into(),
+            cost: cost.map(Into::into),
+            provider_request_id: finished.request_id,
             elapsed_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
         }
     }
@@ -204,7 +220,7 @@ impl Call {
                     Ok(LlmEvent::TextDelta { text }) => delta("text", text),
                     Ok(LlmEvent::ReasoningDelta { text }) => delta("reasoning", text),
                     Ok(LlmEvent::Finished(finished)) => {
-                        return Some((call.last_frames(&finished), None));
+                        return Some((call.last_frames(*finished), None));
                     }
                     Ok(_) => continue,
                     Err(error) => {
@@ -219,7 +235,7 @@ impl Call {
         }))
     }
 
-    fn last_frames(&self, finished: &LlmFinished) -> Bytes {
+    fn last_frames(&self, finished: LlmFinished) -> Bytes {
         let data = json!({"type": "llm.completed", "payload": self.generated(finished)});
         let completed = Format::Sse.frame(None, "llm.completed", &data);
         let end = Format::Sse.frame(None, "stream.end", &json!({"type": "stream.end"}));

@@ -25,6 +25,10 @@ use crate::{
 pub(crate) fn find(api: &Api, name: &str) -> Result<Arc<dyn LlmProvider>, Problem> {
     let found = api.engine().providers().get(name).map(Arc::clone);
     found.ok_or_else(|| {
+        if let Some(lacking) = api.unconfigured().iter().find(|it| it.name() == name) {
+            let hint = lacking.hint();
+            return Problem::not_found(format!("`{name}` is not set up here: {hint}"));
+        }
         let known: Vec<&str> = api.engine().providers().ids().collect();
         let shown: String = name.chars().take(80).collect();
         Problem::not_found(format!(
@@ -66,7 +70,9 @@ pub(crate) async fn get(
     Name(name): Name,
     Query(()): Query<()>,
 ) -> Result<Json<Provider>, Problem> {
-    find(&api, &name)?;
+    if api.unconfigured().iter().all(|provider| provider.name() != name) {
+        find(&api, &name)?;
+    }
     let all = provider_health::all(&api).await;
     let found = all.into_iter().find(|provider| provider.name == name);
     found.map(Json).ok_or_else(Problem::internal)

@@ -10,6 +10,7 @@
 
 mod control;
 mod idempotency;
+mod known;
 mod openapi;
 mod problems;
 mod projects;

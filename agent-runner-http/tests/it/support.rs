@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use agent_runner_core::{
     agent::ModelName,
     engine::{Engine, EngineHandle, EngineOptions},
-    llm::LlmProvider,
+    llm::{LlmProvider, ModelCatalog},
     store::{InMemoryStore, Store},
     testing::{LedgerTool, ScriptedModel, Turn},
     tool::{EffectPolicy, ToolError, ToolErrorKind},
 };
-use agent_runner_http::{Api, ApiOptions};
+use agent_runner_http::{Api, ApiOptions, Unconfigured};
 use axum::{
     Router,
     body::Body,
@@ -58,6 +58,8 @@ pub(crate) struct Setup {
     pub(crate) providers: Vec<Arc<dyn LlmProvider>>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) options: ApiOptions,
+    pub(crate) unconfigured: Vec<Unconfigured>,
+    pub(crate) catalog: Option<Arc<dyn ModelCatalog>>,
     pub(crate) engine_options: EngineOptions,
 }
 
@@ -67,6 +69,8 @@ impl Setup {
             providers: vec![Arc::new(ScriptedModel::new(turns))],
             store: Arc::new(InMemoryStore::new()),
             options: ApiOptions::default(),
+            unconfigured: Vec::new(),
+            catalog: None,
             engine_options: EngineOptions {
                 default_model: ModelName::new("test", "model"),
                 poll_interval: Duration::from_millis(20),
@@ -84,8 +88,14 @@ impl Setup {
         for provider in self.providers {
             builder = builder.shared_provider(provider);
         }
+        if let Some(catalog) = self.catalog {
+            builder = builder.catalog(catalog);
+        }
         let engine = builder.build().unwrap();
-        let api = Api::builder(engine.clone()).options(self.options).build();
+        let api = Api::builder(engine.clone())
+            .options(self.options)
+            .unconfigured(self.unconfigured)
+            .build();
         Service { router: api.router(), api, engine, worker: None }
     }
 

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{rate_limits::rate_limits, redact::excerpt, retry_after::retry_after};
+use super::{rate_limits::rate_limits, redact::excerpt, retry_after::retry_after, scrub::Scrubber};
 use crate::llm::Fault;
 
 /// Bytes of a refusal's body that are read; its error document stands at the beginning.
@@ -98,16 +98,28 @@ pub(crate) struct Body {
     response: Response,
     call: Call,
     started: bool,
+    scrubber: Scrubber,
 }
 
 impl Body {
     /// An answer whose head has come in.
-    pub(super) const fn new(response: Response, call: Call) -> Self {
-        Self { response, call, started: false }
+    pub(super) fn new(response: Response, call: Call) -> Self {
+        let scrubber = Scrubber::of(call.key.as_ref());
+        Self { response, call, started: false, scrubber }
     }
 
-    /// The next piece, `None` at the end of the body.
+    /// The next piece without the key, `None` at the end of the body.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ProviderError> {
+        while let Some(piece) = self.piece().await? {
+            let clean = self.scrubber.push(piece);
+            if !clean.is_empty() {
+                return Ok(Some(clean));
+            }
+        }
+        Ok(self.scrubber.finish())
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, ProviderError> {
         let (since, patience) = if self.started {
             (Instant::now(), self.call.idle)
         } else {

@@ -5,11 +5,15 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    SETTINGS,
+    SETTINGS, Shape,
+    endpoint::{self, Endpoint},
     error::{ConfigError, Problems},
     nearest,
     source::{Given, Source},
 };
+
+/// The key of the list of endpoints, which is no setting.
+const PROVIDERS: &str = "providers";
 
 /// Reads the file into `given`. A key or value that is wrong is a problem; a file that cannot be
 /// read or is no TOML is an error at once, because nothing after it would make sense.
@@ -17,7 +21,7 @@ pub(super) fn read(
     path: &Path,
     given: &mut Given,
     problems: &mut Problems,
-) -> Result<(), ConfigError> {
+) -> Result<Vec<Endpoint>, ConfigError> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|error| ConfigError::new(format!("{shown}: cannot be read: {error}")))?;
@@ -26,8 +30,13 @@ pub(super) fn read(
         // The error's own text would quote the line, which may hold a key.
         ConfigError::new(format!("{shown}, line {line}: {}", error.message()))
     })?;
+    let mut endpoints = Vec::new();
     for (key, value) in document.get_ref() {
         let name = key.get_ref();
+        if name == PROVIDERS {
+            endpoints = endpoint::endpoints(value, path, &text, problems);
+            continue;
+        }
         let line = line(&text, key.span().start);
         let Some(setting) = SETTINGS.iter().find(|setting| setting.key == name) else {
             let near = nearest(name, |setting| setting.key);
@@ -37,6 +46,14 @@ pub(super) fn read(
             ));
             continue;
         };
+        if setting.shape == Shape::Secret {
+            problems.add(format!(
+                "{shown}, line {line}: `{name}` is a secret and may not stand in this file; set {} \
+                 instead",
+                setting.env
+            ));
+            continue;
+        }
         match scalar(value.get_ref()) {
             Some(text) => {
                 given.set(setting.key, text, Source::File { path: path.to_owned(), line });
@@ -46,7 +63,7 @@ pub(super) fn read(
             )),
         }
     }
-    Ok(())
+    Ok(endpoints)
 }
 
 /// The value as the environment would hold it.

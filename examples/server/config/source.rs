@@ -146,12 +146,13 @@ fn place(key: &str, source: &Source) -> String {
     }
 }
 
-/// What stands for a value that must not be shown: secrets, and addresses with a password or a
-/// key in them.
+/// What stands for a value that must not be shown: secrets, and addresses that have a password or a
+/// key in them or are one.
 fn hidden(key: &str, text: &str) -> Option<&'static str> {
     let secret = SETTINGS.iter().any(|s| s.key == key && s.shape == Shape::Secret);
     let address = key.ends_with("_url") || key.ends_with("_host");
-    match (text.is_empty(), secret, address && text.contains(['@', '?'])) {
+    let no_url = key.ends_with("_base_url") && !text.contains("://");
+    match (text.is_empty(), secret, address && (no_url || text.contains(['@', '?', '#']))) {
         (false, true, _) => Some("[set]"),
         (false, false, true) => Some("[set, hidden because it may contain a password]"),
         (true, ..) | (false, false, false) => None,

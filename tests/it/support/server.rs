@@ -51,6 +51,10 @@ impl Site {
         self.environment.push((key.to_owned(), value.to_owned()));
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.directory.join("runs.db")
     }

@@ -207,11 +207,8 @@ impl Driver {
         reading: &Reading,
     ) -> Result<(), Stop> {
         self.topic.done(step);
-        let mut message = problem.to_string();
-        if let Some(id) = problem.request_id() {
-            message = format!("{message} (request {id})");
-        }
-        let error = StepError { code: problem.kind().as_str().to_owned(), message };
+        let error =
+            StepError { code: problem.kind().as_str().to_owned(), message: problem.report() };
         debug!(step.id = %step, error = %problem, "model call failed");
         let wait = problem.retry_after();
         let patient = wait.is_none_or(|wait| wait <= limits::RETRY_AFTER_MAX);
