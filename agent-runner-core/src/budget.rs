@@ -235,6 +235,16 @@ impl Day {
     }
 }
 
+impl fmt::Display for Day {
+    /// Its date, such as `2026-11-27`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Timestamp::from_second(self.0.saturating_mul(Self::SECONDS)) {
+            Ok(begin) => begin.strftime("%Y-%m-%d").fmt(f),
+            Err(_) => write!(f, "day {}", self.0),
+        }
+    }
+}
+
 /// An account on which spending is booked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -306,6 +316,8 @@ mod tests {
         let day = |text: &str| Day::of(text.parse().unwrap());
         assert_eq!(day("1970-01-01T23:59:59Z"), Day(0));
         assert_eq!(day("1969-12-31T23:59:59Z"), Day(-1));
+        assert_eq!(day("2026-11-27T23:00:00Z").to_string(), "2026-11-27");
+        assert_eq!(Day(i64::MAX).to_string(), format!("day {}", i64::MAX));
         assert_eq!(day("2026-11-27T00:00:00Z").next().to_string(), "2026-11-28T00:00:00Z");
     }
 

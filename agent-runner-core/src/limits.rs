@@ -35,6 +35,9 @@ pub const REPLY_TOKENS: u64 = 4_096;
 pub const BUDGET_WARNING_PER_MILLE: u64 = 800;
 /// Tries of one step for errors that a retry may cure, the first included.
 pub const ATTEMPTS_MAX: u32 = 5;
+/// Tries of a model call whose reply was not what the protocol says, the first included: a model
+/// that wrote a call wrongly may do better once, and a service that is broken stays so.
+pub const MALFORMED_ATTEMPTS_MAX: u32 = 2;
 /// Times a run may lose its worker in a row before it is parked as poison.
 pub const RECOVERIES_MAX: u32 = 10;
 /// First delay between two tries; doubles, with full jitter, up to [`RETRY_DELAY_MAX`].

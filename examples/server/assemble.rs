@@ -50,6 +50,7 @@ pub(crate) async fn engine(
         lease_ttl: config.lease_ttl,
         heartbeat_interval: config.heartbeat_interval,
         poll_interval: config.poll_interval,
+        daily_budget: config.daily_budget,
         host: host(),
         ..EngineOptions::default()
     };

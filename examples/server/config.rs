@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use agent_runner::{agent::ModelName, step::EffectPolicy, tools::http::HttpAllow};
+use agent_runner::{agent::ModelName, budget::Budget, step::EffectPolicy, tools::http::HttpAllow};
 use secrecy::SecretString;
 
 pub(crate) use self::{
@@ -123,6 +123,8 @@ settings! {
     log_format: LogFormat = "AGENT_RUNNER_LOG_FORMAT", "text", Value, value::log_format;
     /// Directory of scripted models, *.yaml.
     scripts_dir: Option<PathBuf> = "AGENT_RUNNER_SCRIPTS_DIR", "", Value, value::optional_path;
+    /// Most that all runs may spend a day (UTC), such as `usd=5 tokens=2000000 on_exceeded=park`.
+    daily_budget: Option<Budget> = "AGENT_RUNNER_DAILY_BUDGET", "", Value, value::budget;
     /// TOML file with what models cost and can do; see docs/CONFIGURATION.md.
     models_file: Option<PathBuf> = "AGENT_RUNNER_MODELS_FILE", "", Value, value::optional_path;
     /// Key for Anthropic's Claude.

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use agent_runner_core::llm;
+use agent_runner_core::{budget, engine, llm, store};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{budget::Cost, usage::Usage};
+use super::{
+    budget::{Budget, Cost, Spend, TotalCost},
+    run::Reasoning,
+    usage::Usage,
+};
 use crate::unconfigured::Unconfigured;
 
 /// A model that a provider offers.
@@ -174,32 +178,75 @@ impl Provider {
     }
 }
 
-/// How much a model reasons before it answers.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Reasoning {
-    /// Not at all, or as little as the model allows.
-    Off,
-    /// A little.
-    Low,
-    /// As usual.
-    Medium,
-    /// Much.
-    High,
-    /// As much as it can.
-    Max,
+/// What was spent at a provider.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Spending {
+    /// The day (UTC) that `today` is.
+    day: String,
+    /// On this day.
+    today: Spent,
+    /// Since the database was made.
+    total: Spent,
 }
 
-impl From<Reasoning> for llm::ReasoningEffort {
-    fn from(reasoning: Reasoning) -> Self {
-        match reasoning {
-            Reasoning::Off => Self::Off,
-            Reasoning::Low => Self::Low,
-            Reasoning::Medium => Self::Medium,
-            Reasoning::High => Self::High,
-            Reasoning::Max => Self::Max,
+/// What was spent in a time.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct Spent {
+    /// What calls took.
+    spend: Spend,
+    /// Money; `null` when nobody knows the prices.
+    cost: Option<TotalCost>,
+    /// What calls in progress may still take, where a budget made them ask.
+    reserved: Spend,
+}
+
+impl From<store::Spent> for Spent {
+    fn from(spent: store::Spent) -> Self {
+        Self {
+            spend: spent.booked.into(),
+            cost: TotalCost::of(spent.booked),
+            reserved: spent.reserved.into(),
         }
     }
+}
+
+impl From<engine::Spending> for Spending {
+    fn from(spending: engine::Spending) -> Self {
+        Self {
+            day: spending.day.to_string(),
+            today: spending.today.into(),
+            total: spending.total.into(),
+        }
+    }
+}
+
+/// The budget that all runs share each day.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct DailyBudget {
+    /// Most that all providers together may take on one day (UTC).
+    limit: Budget,
+    /// How much of it is spent today, in per cent of the limit that is closest.
+    used_percent: f64,
+}
+
+impl DailyBudget {
+    #[expect(clippy::cast_precision_loss, reason = "shown to people")]
+    pub(crate) fn new(limit: budget::Budget, today: store::Spent) -> Self {
+        let used = limit.used_per_mille(today.booked.plus(today.reserved));
+        Self { limit: limit.into(), used_percent: used as f64 / 10.0 }
+    }
+}
+
+/// A provider with its health and what was spent there.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ProviderDetail {
+    /// The provider.
+    #[serde(flatten)]
+    pub(crate) provider: Provider,
+    /// What its models took.
+    pub(crate) spending: Spending,
+    /// Most that all providers together may take each day; `null` for no limit.
+    pub(crate) daily_budget: Option<DailyBudget>,
 }
 
 /// A prompt for a model, without a run.

@@ -57,6 +57,8 @@ codes! {
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "Not a supported media type";
     /// Fields or parameters make no sense.
     Validation UNPROCESSABLE_ENTITY "validation" "The request has wrong fields";
+    /// What may be spent is spent.
+    BudgetExceeded TOO_MANY_REQUESTS "budget_exceeded" "A budget is spent";
     /// The key was used for another request.
     IdempotencyMismatch UNPROCESSABLE_ENTITY "idempotency_mismatch" "The key was used for another request";
     /// The headers are too large or too many.

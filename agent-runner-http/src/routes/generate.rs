@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::provider::find;
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     },
     extract::{Body, Name, Query},
     observe::RequestId,
-    problem::{FieldProblem, Problem, ProblemBody},
+    problem::{Code, FieldProblem, Problem, ProblemBody},
     stream::{Format, respond},
 };
 
@@ -48,6 +49,7 @@ type Reply = BoxStream<'static, Result<LlmEvent, ProviderError>>;
         (status = 200, description = "The reply; with `stream` as `llm.delta` events, then `llm.completed`, then `stream.end`", content(
             (Generated = "application/json"), (Generated = "text/event-stream"))),
         (status = 404, description = "Unknown provider", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "A budget is spent", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "Unknown model, wrong or unknown fields", body = ProblemBody, content_type = "application/problem+json"),
         (status = 502, description = "The provider did not answer well", body = ProblemBody, content_type = "application/problem+json"),
         (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
@@ -61,6 +63,9 @@ pub(crate) async fn generate(
 ) -> Result<Response, Problem> {
     let provider = find(&api, &name)?;
     let timeout = check(&wanted, api.options().wait_max)?;
+    if let Some(spent) = api.engine().over_budget().await? {
+        return Err(Problem::new(Code::BudgetExceeded, format!("{spent}; raise it, or wait")));
+    }
     let mut cx = CallCx::new(api.engine().ids().next().to_string());
     cx.timeout = Some(timeout);
     let call = Call {
@@ -79,7 +84,7 @@ pub(crate) async fn generate(
         return Ok(respond(Format::Sse, call.events(reply)));
     }
     let finished = call.finish(reply).await?;
-    Ok(Json(call.generated(finished)).into_response())
+    Ok(Json(call.generated(finished).await).into_response())
 }
 
 fn check(wanted: &Generate, max: Duration) -> Result<Duration, Problem> {
@@ -184,13 +189,16 @@ impl Call {
         }
     }
 
-    fn generated(&self, finished: LlmFinished) -> Generated {
+    /// The reply for the client, booked on the provider and the default project.
+    async fn generated(&self, finished: LlmFinished) -> Generated {
         let asked = ModelName::new(&self.provider, &self.model);
         let answered = finished.answered_by.as_ref().filter(|model| **model != asked);
-        let price =
-            self.engine.providers().price(answered.unwrap_or(&asked), self.engine.clock().now());
-        // What the service says beats what lists say.
-        let cost = finished.cost.or_else(|| price?.cost(&finished.usage));
+        let elapsed = self.start.elapsed();
+        let booked = self.engine.book_call(&asked, &finished, elapsed).await;
+        let cost = booked.unwrap_or_else(|error| {
+            warn!(%error, "a call could not be booked");
+            finished.cost.clone()
+        });
         Generated {
             provider: self.provider.clone(),
             answered_by: answered.map(ToString::to_string),
@@ -202,7 +210,7 @@ impl Call {
             usage: finished.usage.into(),
             cost: cost.map(Into::into),
             provider_request_id: finished.request_id,
-            elapsed_ms: u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         }
     }
 
@@ -220,7 +228,7 @@ impl Call {
                     Ok(LlmEvent::TextDelta { text }) => delta("text", text),
                     Ok(LlmEvent::ReasoningDelta { text }) => delta("reasoning", text),
                     Ok(LlmEvent::Finished(finished)) => {
-                        return Some((call.last_frames(*finished), None));
+                        return Some((call.last_frames(*finished).await, None));
                     }
                     Ok(_) => continue,
                     Err(error) => {
@@ -235,8 +243,9 @@ impl Call {
         }))
     }
 
-    fn last_frames(&self, finished: LlmFinished) -> Bytes {
-        let data = json!({"type": "llm.completed", "payload": self.generated(finished)});
+    async fn last_frames(&self, finished: LlmFinished) -> Bytes {
+        let payload = self.generated(finished).await;
+        let data = json!({"type": "llm.completed", "payload": payload});
         let completed = Format::Sse.frame(None, "llm.completed", &data);
         let end = Format::Sse.frame(None, "stream.end", &json!({"type": "stream.end"}));
         [completed, end].concat().into()

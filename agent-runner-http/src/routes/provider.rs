@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_runner_core::llm::LlmProvider;
+use agent_runner_core::{budget::Account, llm::LlmProvider};
 use axum::{
     Json,
     extract::{OriginalUri, State},
@@ -14,7 +14,7 @@ use crate::{
     dto::{
         control::Nothing,
         page::List,
-        provider::{Model, Provider},
+        provider::{DailyBudget, Model, Provider, ProviderDetail},
     },
     extract::{Name, OptionalBody, Page, Query},
     problem::{Problem, ProblemBody},
@@ -57,11 +57,11 @@ pub(crate) async fn list(
     List::slice(providers, &page, |provider| provider.name.clone()).respond(&uri)
 }
 
-/// One provider with its health.
+/// One provider with its health and what was spent there.
 #[utoipa::path(get, path = "/providers/{name}", tag = "providers",
     params(("name" = String, Path, description = "The provider")),
     responses(
-        (status = 200, description = "The provider", body = Provider),
+        (status = 200, description = "The provider", body = ProviderDetail),
         (status = 404, description = "Unknown provider", body = ProblemBody, content_type = "application/problem+json"),
         (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
 ))]
@@ -69,13 +69,20 @@ pub(crate) async fn get(
     State(api): State<Api>,
     Name(name): Name,
     Query(()): Query<()>,
-) -> Result<Json<Provider>, Problem> {
+) -> Result<Json<ProviderDetail>, Problem> {
     if api.unconfigured().iter().all(|provider| provider.name() != name) {
         find(&api, &name)?;
     }
     let all = provider_health::all(&api).await;
     let found = all.into_iter().find(|provider| provider.name == name);
-    found.map(Json).ok_or_else(Problem::internal)
+    let provider = found.ok_or_else(Problem::internal)?;
+    let engine = api.engine();
+    let spending = engine.spending(Some(Account::Provider(name))).await?.into();
+    let daily_budget = match engine.options().daily_budget {
+        Some(limit) => Some(DailyBudget::new(limit, engine.spending(None).await?.today)),
+        None => None,
+    };
+    Ok(Json(ProviderDetail { provider, spending, daily_budget }))
 }
 
 /// Asks a provider now whether it is there.

@@ -120,7 +120,10 @@ async fn a_provider_that_lacks_its_key_is_listed_with_what_to_set() {
     assert_eq!(lacking["error"]["code"], "not_configured");
     assert!(lacking["error"]["message"].as_str().unwrap().contains("set ANTHROPIC_API_KEY"));
     assert_eq!((&lacking["models"], &lacking["latency_ms"]), (&json!([]), &Value::Null));
-    assert_eq!(service.get("/providers/anthropic").await.json(), *lacking);
+    let one = service.get("/providers/anthropic").await.json();
+    for (field, value) in lacking.as_object().unwrap() {
+        assert_eq!(one[field], *value, "{field}");
+    }
     for path in ["generate", "check", "count_tokens"] {
         let body = json!({"prompt": "p"});
         let body = (path != "check").then_some(&body);

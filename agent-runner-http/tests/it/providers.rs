@@ -83,7 +83,10 @@ async fn providers_are_asked_at_once_within_their_time_and_not_again_for_a_while
     assert_eq!(test["default_model"], "test/model");
     assert_eq!(test["models"][0]["name"], "test/model");
     assert_eq!(test["models"][0]["tools"], true);
-    let one = service.get("/providers/test").await.json();
+    let mut one = service.get("/providers/test").await.json();
+    let more = one.as_object_mut().unwrap();
+    assert_eq!(more.remove("daily_budget"), Some(json!(null)));
+    assert_eq!(more.remove("spending").unwrap()["total"]["spend"]["requests"], 0);
     assert_eq!(one, test);
     let models = service.get("/models").await.json();
     assert_eq!(models["items"], test["models"]);
@@ -199,4 +202,28 @@ async fn the_documentation_brings_all_it_needs() {
         assert!(!file.text.contains("innerHTML"), "{asset}");
     }
     assert!(!page.text.contains("http://") && !page.text.contains("https://"));
+}
+
+#[tokio::test]
+async fn what_one_shot_prompts_took_is_booked_and_ends_with_the_days_budget() {
+    let mut setup = Setup::new([Turn::text("done")]);
+    setup.engine_options.daily_budget = Some(agent_runner_core::budget::Budget {
+        requests: Some(2),
+        ..agent_runner_core::budget::Budget::default()
+    });
+    let service = setup.idle();
+    let prompt = json!({"prompt": "hello"});
+    for _ in 0..2 {
+        let answer = service.post("/providers/test/generate", &prompt).await;
+        assert_eq!(answer.status, 200, "{}", answer.json());
+    }
+    let refused = service.post("/providers/test/generate", &prompt).await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.json()["code"], "budget_exceeded");
+    let provider = service.get("/providers/test").await.json();
+    let today = &provider["spending"]["today"];
+    assert_eq!((&today["spend"]["requests"], &today["spend"]["tokens"]), (&json!(2), &json!(30)));
+    assert_eq!(today["cost"], json!(null), "nobody knows the price");
+    assert_eq!(provider["daily_budget"]["limit"]["requests"], 2);
+    assert_eq!(provider["daily_budget"]["used_percent"], 100.0);
 }

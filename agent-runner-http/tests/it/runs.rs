@@ -228,3 +228,43 @@ async fn a_failed_run_says_why() {
     assert_eq!(run["error"]["reason"], "max_steps");
     assert!(run["error"]["message"].as_str().unwrap().len() > 10);
 }
+
+#[tokio::test]
+async fn a_budget_is_checked_shown_spent_and_raised() {
+    let turns = [Turn::tool("note", json!({"n": 1})), Turn::text("noted")];
+    let service = Setup::new(turns).start();
+    for (budget, pointer) in [
+        (json!({"token": 5}), "/options/budget/token"),
+        (json!({"usd": -1}), "/options/budget/usd"),
+        (json!({"tokens": 0}), "/options/budget/tokens"),
+        (json!({"on_exceeded": "explode"}), "/options/budget/on_exceeded"),
+    ] {
+        let body = json!({"goal": "x", "options": {"budget": budget}});
+        let refused = service.post("/runs", &body).await.json();
+        assert_eq!(refused["code"], "validation", "{refused}");
+        assert_eq!(refused["errors"][0]["pointer"], pointer, "{refused}");
+    }
+    let budget = json!({"requests": 1, "on_exceeded": "park"});
+    let body = json!({"goal": "x", "tools": ["note"], "options": {"budget": budget}});
+    let id = service.create(&body).await;
+    let waiting = loop {
+        let run = service.get(&format!("/runs/{id}")).await.json();
+        if run["phase"] == "parked" {
+            break run;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(waiting["waiting_on"]["reason"], "budget");
+    assert_eq!((&waiting["status"], &waiting["spend"]["requests"]), (&json!("RUNNING"), &json!(1)));
+    let usage = service.get(&format!("/runs/{id}/usage")).await.json();
+    assert_eq!(usage["budget"]["requests"], 1);
+    assert_eq!((&usage["budget_used_percent"], &usage["cost"]), (&json!(100.0), &Value::Null));
+    let more = json!({"budget": {"requests": 5}});
+    let changed = service.send(request("PATCH", &format!("/runs/{id}"), Some(&more))).await;
+    assert_eq!(changed.status, 200, "{}", changed.json());
+    let done = service.join(&id).await;
+    assert_eq!((&done["status"], &done["spend"]["requests"]), (&json!("COMPLETED"), &json!(2)));
+    let late = service.send(request("PATCH", &format!("/runs/{id}"), Some(&more))).await;
+    assert_eq!(late.status, 409);
+    assert_eq!(late.json()["code"], "invalid_transition");
+}

@@ -208,3 +208,29 @@ fn the_documentation_lists_every_setting_with_its_variable_and_default() {
     let rows = table.lines().filter(|line| line.starts_with("| `")).count();
     assert_eq!(rows, SETTINGS.len(), "docs/CONFIGURATION.md has a row for no setting");
 }
+
+#[test]
+fn a_daily_budget_is_read_and_nonsense_is_told() {
+    let budget = |text: &str| load(&[("daily_budget", text)], &[], "").map(|it| it.daily_budget);
+    let read = budget("usd=2.5, tokens=1000 on_exceeded=park").unwrap().unwrap();
+    assert_eq!(read.micro_usd, Some(agent_runner::llm::MicroUsd(2_500_000)));
+    assert_eq!((read.tokens, read.requests), (Some(1_000), None));
+    assert_eq!(read.on_exceeded, agent_runner::budget::OnExceeded::Park);
+    assert_eq!(budget("").unwrap(), None);
+    for wrong in [
+        "5",
+        "usd",
+        "usd=-1",
+        "usd=0",
+        "usd=1.1234567",
+        "tokens=1.5",
+        "eur=5",
+        "usd=1e3",
+        "on_exceeded=park",
+        "on_exceeded=wait usd=1",
+        "usd=99999999999999999999",
+    ] {
+        let error = budget(wrong).unwrap_err();
+        assert!(error.contains("--daily-budget"), "{wrong}: {error}");
+    }
+}

@@ -3,7 +3,12 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use agent_runner::{
-    agent::ModelName, providers::SqliteOptions, step::EffectPolicy, tools::http::HttpAllow,
+    agent::ModelName,
+    budget::{Budget, OnExceeded},
+    llm::MicroUsd,
+    providers::SqliteOptions,
+    step::EffectPolicy,
+    tools::http::HttpAllow,
 };
 use jiff::SignedDuration;
 use secrecy::SecretString;
@@ -41,6 +46,54 @@ pub(super) fn path(text: &str) -> Result<PathBuf, String> {
 
 pub(super) fn optional_path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+/// Reads `usd=5 tokens=2000000 requests=500 seconds=3600 on_exceeded=park`; commas or blanks
+/// between.
+pub(super) fn budget(text: &str) -> Result<Option<Budget>, String> {
+    let mut budget = Budget::default();
+    for word in text.split([',', ' ']).filter(|word| !word.is_empty()) {
+        let (key, value) = word.split_once('=').ok_or_else(|| how(word))?;
+        let count = || value.parse().ok().filter(|n| *n > 0).ok_or_else(|| how(word));
+        match key {
+            "requests" => budget.requests = Some(count()?),
+            "tokens" => budget.tokens = Some(count()?),
+            "seconds" => budget.seconds = Some(count()?),
+            "usd" => budget.micro_usd = Some(dollars(value).ok_or_else(|| how(word))?),
+            "on_exceeded" => {
+                budget.on_exceeded = match value {
+                    "fail" => OnExceeded::Fail,
+                    "park" => OnExceeded::Park,
+                    _ => return Err(how(word)),
+                };
+            }
+            _ => return Err(how(word)),
+        }
+    }
+    if !budget.is_limited() && !text.trim().is_empty() {
+        return Err("limits nothing; name usd, tokens, requests or seconds".to_owned());
+    }
+    Ok(Some(budget).filter(Budget::is_limited))
+}
+
+fn how(word: &str) -> String {
+    let word: String = word.chars().take(60).collect();
+    format!(
+        "`{word}` is no limit; write it as usd=5 tokens=2000000 requests=500 seconds=3600 \
+         on_exceeded=fail or park"
+    )
+}
+
+/// US dollars with up to six decimals, more than nothing and at most a billion.
+fn dollars(text: &str) -> Option<MicroUsd> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || part.len() > 6 || !digits(whole) || !digits(part) {
+        return None;
+    }
+    let micro: u64 = format!("{part:0<6}").parse().ok()?;
+    let sum = whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micro)?;
+    (1..=1_000_000_000_000_000).contains(&sum).then_some(MicroUsd(sum))
 }
 
 pub(super) fn text(text: &str) -> Result<Option<String>, String> {

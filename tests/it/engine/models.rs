@@ -168,3 +168,28 @@ async fn usage_is_added_up_over_all_calls() {
     assert_eq!(usage.steps.len(), 2);
     assert_eq!(usage.total, run.usage);
 }
+
+on_every_store!(a_reply_that_breaks_off_is_void_and_asked_for_again_in_the_open);
+async fn a_reply_that_breaks_off_is_void_and_asked_for_again_in_the_open() {
+    let broken = Turn::Breaks("half a sen".into(), ErrorKind::StreamTruncated);
+    let world = World::new([broken]);
+    let (engine, _handle) = world.start().await;
+    let id = create(&engine, NewRun::new("x")).await;
+    // Not for ever: it breaks off each time.
+    let run = ended(&engine, id).await;
+    assert_eq!(run.error.unwrap().reason, FailureReason::Provider);
+    let kinds = kinds(&engine, id).await;
+    let tries = world.model.requests().len();
+    assert_eq!(count(&kinds, "llm.attempt_restarted"), tries - 1);
+    assert_eq!(count(&kinds, "llm.charged"), tries, "each may have been billed");
+    assert_eq!(run.spend.requests as usize, tries);
+}
+
+on_every_store!(a_reply_that_is_not_what_the_protocol_says_is_asked_for_once_more);
+async fn a_reply_that_is_not_what_the_protocol_says_is_asked_for_once_more() {
+    let world = World::new([Turn::Breaks("x".into(), ErrorKind::MalformedResponse)]);
+    let (engine, _handle) = world.start().await;
+    let id = create(&engine, NewRun::new("x")).await;
+    assert_eq!(ended(&engine, id).await.error.unwrap().reason, FailureReason::Provider);
+    assert_eq!(world.model.requests().len(), 2);
+}

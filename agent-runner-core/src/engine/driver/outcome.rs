@@ -16,7 +16,7 @@ use crate::{
     event::{EventBody, Reply},
     id::StepKey,
     limits,
-    llm::{LlmFinished, ProviderError, Recovery, estimate_messages},
+    llm::{ErrorKind, LlmFinished, ProviderError, Recovery, estimate_messages},
     machine::agent::{Compaction, ReplyRules, compact, interpret},
     message::ToolCall,
     step::{EffectPolicy, StepError},
@@ -212,7 +212,11 @@ impl Driver {
         debug!(step.id = %step, error = %problem, "model call failed");
         let wait = problem.retry_after();
         let patient = wait.is_none_or(|wait| wait <= limits::RETRY_AFTER_MAX);
-        if problem.recovery() == Recovery::Retry && attempt < limits::ATTEMPTS_MAX && patient {
+        let most = match problem.kind() {
+            ErrorKind::MalformedResponse => limits::MALFORMED_ATTEMPTS_MAX,
+            _ => limits::ATTEMPTS_MAX,
+        };
+        if problem.recovery() == Recovery::Retry && attempt < most && patient {
             return self.try_again(step, attempt, error, wait);
         }
         self.emit(EventBody::StepFailed { step: step.clone(), error })?;
