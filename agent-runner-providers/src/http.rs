@@ -5,23 +5,18 @@
 mod answer;
 mod base;
 mod client;
-#[cfg(feature = "ollama")]
 mod ndjson;
 mod piece;
 mod rate_limits;
 mod redact;
 mod retry_after;
 mod scrub;
-#[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
 mod sse;
 
 pub(crate) use self::base::base_url;
 pub use self::client::Timeouts;
-#[cfg(feature = "ollama")]
 pub(crate) use self::ndjson::LineDecoder;
-#[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
 pub(crate) use self::sse::SseDecoder;
-#[cfg(any(feature = "anthropic", feature = "openai"))]
 pub(crate) use self::sse::SseEvent;
 pub(crate) use self::{
     answer::{Body, Refusal},

@@ -3,6 +3,15 @@
 //! Every one sits behind a feature of its own and implements a trait of `agent-runner-core`. Only the
 //! [layers](layer) are always there, which wrap any provider.
 
+#![cfg_attr(
+    not(all(feature = "anthropic", feature = "gemini", feature = "ollama", feature = "openai")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "providers share code of which each uses a part; with all of them everything has a user"
+    )
+)]
+
 #[cfg(feature = "_bench")]
 #[doc(hidden)]
 pub mod bench_support;

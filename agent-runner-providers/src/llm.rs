@@ -2,7 +2,7 @@
 
 #[cfg(feature = "anthropic")]
 pub(crate) mod anthropic;
-#[cfg(any(feature = "ollama", feature = "openai"))]
+#[cfg(feature = "_http")]
 mod call_ids;
 #[cfg(feature = "_http")]
 mod fault;
@@ -11,7 +11,7 @@ pub(crate) mod gemini;
 #[cfg(any(feature = "_http", feature = "scripted"))]
 mod json;
 pub mod layer;
-#[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
+#[cfg(feature = "_http")]
 mod names;
 #[cfg(feature = "ollama")]
 pub(crate) mod ollama;
@@ -25,7 +25,7 @@ mod reply;
 pub(crate) mod scripted;
 #[cfg(feature = "_http")]
 mod stream;
-#[cfg(any(feature = "ollama", feature = "openai"))]
+#[cfg(feature = "_http")]
 mod vectors;
 
 #[cfg(feature = "_http")]

@@ -95,7 +95,6 @@ impl HttpClient {
     }
 
     /// With a key, sent as `Authorization: Bearer`.
-    #[cfg(any(feature = "ollama", feature = "openai"))]
     pub(crate) fn with_key(self, key: SecretString) -> Result<Self, ProviderError> {
         self.with_key_in(reqwest::header::AUTHORIZATION, "Bearer ", key)
     }
@@ -122,7 +121,6 @@ impl HttpClient {
     }
 
     /// With a header that every request carries.
-    #[cfg(feature = "anthropic")]
     pub(crate) fn with_header(mut self, header: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(header, value);
         self

@@ -37,7 +37,6 @@ impl Fault {
     }
 
     /// With the service's own code.
-    #[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
     pub(crate) fn with_code(mut self, code: Option<String>) -> Self {
         self.code = code;
         self

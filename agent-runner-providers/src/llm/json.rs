@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use memchr::memchr_iter;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
-#[cfg(any(feature = "ollama", feature = "openai"))]
 use serde_json::value::RawValue;
 
 /// Parses JSON in which `\u` escapes may name lone surrogates, which become U+FFFD.
@@ -17,7 +16,6 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Er
 }
 
 /// A text that is a string in JSON, and anything else as the JSON that it is; `null` is nothing.
-#[cfg(any(feature = "ollama", feature = "openai"))]
 pub(crate) fn raw_text(raw: &RawValue) -> String {
     let text = raw.get();
     match text.as_bytes().first() {
@@ -29,7 +27,6 @@ pub(crate) fn raw_text(raw: &RawValue) -> String {
 
 /// Whether a number in `text` has digits that would be lost in a [`Value`]: an integer of more than
 /// 64 bits, or a fraction that no double is as precise as.
-#[cfg(feature = "_http")]
 pub(crate) fn has_long_numbers(text: &str) -> bool {
     matches!(quote_long_numbers(text), Cow::Owned(_))
 }
@@ -144,7 +141,6 @@ fn unit(text: &str) -> Option<u32> {
 
 /// Whether JSON may say `"error"`, as a field or as a word. Never inside a longer text, where the
 /// quotes are escaped.
-#[cfg(feature = "_http")]
 pub(crate) fn says_error(text: &str) -> bool {
     static WORD: std::sync::LazyLock<memchr::memmem::Finder<'_>> =
         std::sync::LazyLock::new(|| memchr::memmem::Finder::new("\"error\""));

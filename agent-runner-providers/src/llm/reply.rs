@@ -69,7 +69,6 @@ impl Reply {
     }
 
     /// What to send back with the reasoning, unless that is known already.
-    #[cfg(any(feature = "ollama", feature = "openai"))]
     pub(crate) fn keep_reasoning_state(
         &mut self,
         provider: &str,
@@ -89,7 +88,6 @@ impl Reply {
     }
 
     /// What to send back with the reasoning, in place of anything known until now.
-    #[cfg(feature = "openai")]
     pub(crate) fn set_reasoning_state(&mut self, state: ProviderState) {
         match self.open_reasoning() {
             Some((_, known)) => *known = Some(state),
@@ -100,7 +98,6 @@ impl Reply {
     }
 
     /// What to send back with the text that was said last.
-    #[cfg(feature = "openai")]
     pub(crate) fn set_text_state(&mut self, state: ProviderState) {
         let open = self.parts.iter_mut().skip(self.sealed).rev().find_map(|part| match part {
             Part::Text { provider_state, .. } => Some(provider_state),
@@ -112,33 +109,34 @@ impl Reply {
     }
 
     /// Ends the parts so far: more text or reasoning begins a new part.
-    #[cfg(any(feature = "anthropic", feature = "gemini", feature = "openai"))]
     pub(crate) const fn seal(&mut self) {
         self.sealed = self.parts.len();
     }
 
     /// A whole part, which no later piece continues.
-    #[cfg(any(feature = "anthropic", feature = "gemini"))]
     pub(crate) fn part(&mut self, part: Part) {
         self.parts.push(part);
         self.sealed = self.parts.len();
     }
 
     /// A complete tool call under the id that the service gave, if it gave a usable one.
-    #[cfg(any(test, feature = "ollama", feature = "openai", feature = "scripted"))]
     pub(crate) fn call(&mut self, id: &str, name: String, arguments: Value) {
         self.call_with_state(id, name, arguments, None);
     }
 
     /// A complete tool call whose arguments came as text.
-    #[cfg(feature = "_http")]
     pub(crate) fn call_text(&mut self, id: &str, name: String, text: &str) {
+        self.notice_long_numbers(&name, text);
+        self.call(id, name, arguments(text));
+    }
+
+    /// Says that numbers in a call became text, if `text`, which has the call, has such numbers.
+    pub(crate) fn notice_long_numbers(&mut self, name: &str, text: &str) {
         if json::has_long_numbers(text) {
             self.notice(format!(
                 "numbers in a call of `{name}` have more digits than a number keeps here; they became text"
             ));
         }
-        self.call(id, name, arguments(text));
     }
 
     /// The same, with what to send back with it.
@@ -154,25 +152,21 @@ impl Reply {
     }
 
     /// Says that something was done otherwise than asked.
-    #[cfg(feature = "_http")]
     pub(crate) fn notice(&mut self, notice: impl Into<String>) {
         self.notices.push(notice.into());
     }
 
     /// What the service says that the call cost.
-    #[cfg(feature = "openai")]
     pub(crate) fn cost(&mut self, cost: Cost) {
         self.cost = Some(cost);
     }
 
     /// What the service says about why it stopped.
-    #[cfg(any(feature = "anthropic", feature = "gemini"))]
     pub(crate) fn stop_detail(&mut self, detail: impl Into<String>) {
         self.stop_detail = Some(detail.into());
     }
 
     /// The bytes of text and reasoning so far.
-    #[cfg(any(feature = "ollama", feature = "openai"))]
     pub(crate) const fn len(&self) -> usize {
         self.bytes
     }

@@ -219,7 +219,9 @@ impl Blocks {
                         Value::String(text) => arguments(&text),
                         input => input,
                     };
-                    reply.call(&id, origin.names.name(&name), input);
+                    let name = origin.names.name(&name);
+                    reply.notice_long_numbers(&name, &json);
+                    reply.call(&id, name, input);
                 }
                 Content::Raw(mut raw) => {
                     if !json.is_empty() {

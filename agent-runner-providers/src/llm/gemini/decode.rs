@@ -3,7 +3,7 @@
 mod bare;
 mod finish;
 
-use std::collections::VecDeque;
+use std::{borrow::Cow, collections::VecDeque};
 
 use agent_runner_core::{
     llm::{ErrorKind, LlmEvent, LlmRequest, StopReason, Usage},
@@ -25,7 +25,7 @@ use crate::{
     http::{EVENT_BYTES_MAX, SseDecoder},
     llm::{
         Fault,
-        json::{parse, says_error},
+        json::{parse, quote_long_numbers, says_error},
         names::ToolNames,
         reply::{Reply, arguments},
         stream::{REPLY_BYTES_MAX, ReplyDecoder, too_large},
@@ -119,6 +119,13 @@ impl Decoder {
         if data.is_empty() {
             return Ok(());
         }
+        // Calls come as objects, whose numbers would lose digits when they are read.
+        let quoted = quote_long_numbers(data);
+        if matches!(quoted, Cow::Owned(_)) {
+            let notice = "numbers with more digits than a number keeps here became text";
+            self.reply.notice(notice);
+        }
+        let data = &*quoted;
         // Nearly all events are frames that say nothing of an error.
         if data.starts_with('{')
             && !says_error(data)

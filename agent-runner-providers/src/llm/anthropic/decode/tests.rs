@@ -436,3 +436,22 @@ fn what_was_left_out_is_said_in_the_reply() {
     let Some(LlmEvent::Finished(reply)) = events.last() else { panic!("{events:?}") };
     assert_eq!(reply.notices, ["no temperature"]);
 }
+
+#[test]
+fn a_long_number_in_a_call_keeps_its_digits_as_text_and_is_told() {
+    let stream = concat!(
+        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"content\":[]}}\n\n",
+        "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":0,",
+        "\"content_block\":{\"type\":\"tool_use\",\"id\":\"t\",\"name\":\"f\",\"input\":{}}}\n\n",
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":",
+        "{\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"id\\\": 123456789012345678901234567890}\"}}\n\n",
+        "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"}}\n\n",
+        "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+    );
+    let (events, fault) = decode(decoder(), [stream.as_bytes()]);
+    assert_eq!(fault, None);
+    let Some(LlmEvent::Finished(finished)) = events.last() else { panic!("{events:?}") };
+    let call = finished.message.tool_calls().next().unwrap();
+    assert_eq!(call.arguments["id"], "123456789012345678901234567890");
+    assert_eq!(finished.notices.len(), 1);
+}

@@ -291,3 +291,17 @@ fn a_reply_of_too_many_parts_is_refused() {
     let (_, fault) = one(frame(&json!({"content": {"parts": parts}})).as_bytes());
     assert!(fault.unwrap().message.contains("parts"));
 }
+
+#[test]
+fn a_long_number_in_a_call_keeps_its_digits_as_text_and_is_told() {
+    let frame = "data: {\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[{\"functionCall\":\
+                 {\"name\":\"f\",\"args\":{\"id\":123456789012345678901234567890,\"n\":1}}}]},\
+                 \"finishReason\":\"STOP\"}]}\r\n\r\n";
+    let (events, fault) = decode(decoder(), [frame.as_bytes()]);
+    assert_eq!(fault, None);
+    let Some(LlmEvent::Finished(finished)) = events.last() else { panic!("{events:?}") };
+    let call = finished.message.tool_calls().next().unwrap();
+    assert_eq!(call.arguments["id"], "123456789012345678901234567890");
+    assert_eq!(call.arguments["n"], 1);
+    assert_eq!(finished.notices.len(), 1);
+}
