@@ -223,6 +223,9 @@ event_bodies! {
         error: StepError,
         /// Milliseconds until the next attempt.
         delay_ms: u64,
+        /// When the next attempt begins, at the earliest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Timestamp>,
     }
     /// A step was not needed.
     "step.skipped" StepSkipped {
@@ -336,6 +339,10 @@ event_bodies! {
         tokens: u64,
         /// Most tokens that it should have.
         limit: u64,
+        /// The step that makes it shorter.
+        compaction: StepKey,
+        /// Messages after the goal that it replaces.
+        replaced: u64,
     }
     /// A part of the conversation was replaced by a summary.
     "context.compacted" ContextCompacted {

@@ -29,8 +29,11 @@ pub const COMPACTIONS_MAX: u32 = 3;
 /// Share of a model's context, in per mille, that a prompt may have before the conversation is
 /// made shorter. The rest is for the error of the estimate.
 pub const CONTEXT_PER_MILLE: u64 = 850;
-/// Tokens of the context that are kept for the reply when nobody says how long it may be.
-pub const REPLY_TOKENS: u64 = 4_096;
+/// Tokens of a reply when nobody says how long it may be: so many are kept free of the context,
+/// reserved, and allowed under a budget of tokens or money.
+pub const REPLY_TOKENS: u64 = 8_192;
+/// Fewest tokens that a reply needs: a call is not made when its budget leaves less.
+pub const REPLY_TOKENS_MIN: u64 = 64;
 /// Share of a budget, in per mille, at which a run is warned.
 pub const BUDGET_WARNING_PER_MILLE: u64 = 800;
 /// Tries of one step for errors that a retry may cure, the first included.

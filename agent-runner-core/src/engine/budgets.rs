@@ -20,9 +20,10 @@ use crate::{
     agent::ModelName,
     budget::{Account, Budget, BudgetScope, Day, Spend},
     event::EventBody,
-    id::{ProjectId, RunId},
+    id::{ProjectId, RunId, StepKey},
     limits,
-    llm::{Cost, LlmFinished, MicroUsd},
+    llm::{Cost, LlmFinished, MicroUsd, Price, Usage},
+    machine::{OpenCall, RunState},
     project::Project,
     run::{ParkReason, Run},
     store::{Ready, SpendLine, SpendQuery, Spent, StoreError, StoreErrorKind},
@@ -60,6 +61,48 @@ impl BudgetCache {
             known.clear();
         }
         known.insert(project, (now, budgets));
+    }
+}
+
+/// What a call may take at most, in tokens.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Estimate {
+    pub(super) prompt: u64,
+    pub(super) reply: u64,
+}
+
+impl Estimate {
+    pub(super) const fn usage(self) -> Usage {
+        Usage {
+            input: Some(self.prompt),
+            output: Some(self.reply),
+            cache_read: None,
+            cache_write: None,
+            cache_write_1h: None,
+            reasoning: None,
+        }
+    }
+
+    pub(super) fn spend(self, price: Option<&Price>) -> Spend {
+        let cost = price.and_then(|price| price.cost(&self.usage())).map(|cost| cost.micro_usd);
+        Spend::of_call(&self.usage(), cost, 0)
+    }
+}
+
+/// The name under which an attempt's tokens are reserved and booked.
+pub(super) fn call_id(step: &StepKey, attempt: u32) -> String {
+    format!("{step}#{attempt}")
+}
+
+/// What a call without a good end used: as its service said, but no less than was heard of the
+/// reply, because services tell the length of a reply at its end.
+pub(super) fn lost_call(state: &RunState, call: &OpenCall, reported: Option<Usage>) -> Usage {
+    match reported.filter(|usage| usage.total().is_some()) {
+        Some(usage) => Usage { output: usage.output.max(Some(call.pieces)), ..usage },
+        None => {
+            let prompt = state.machine().corrected(call.estimated);
+            Estimate { prompt, reply: call.pieces }.usage()
+        }
     }
 }
 
@@ -134,8 +177,18 @@ impl Inner {
         if finished.cost.is_some() {
             return finished.cost.clone();
         }
-        let model = finished.answered_by.as_ref().unwrap_or(asked);
-        self.providers.price(model, self.clock.now())?.cost(&finished.usage)
+        let now = self.clock.now();
+        let answered = finished.answered_by.as_ref();
+        let price = answered.and_then(|model| self.providers.price(model, now));
+        price.or_else(|| self.providers.price(asked, now))?.cost(&finished.usage)
+    }
+
+    /// What a run is charged for a call without a good end.
+    pub(super) fn charge(&self, run: &Run, usage: &Usage, busy_ms: u64) -> (Spend, Option<Cost>) {
+        let price = self.providers.price(&run.spec.agent.model, self.clock.now());
+        let cost = price.and_then(|price| price.cost(usage));
+        let money = cost.as_ref().map(|cost| cost.micro_usd);
+        (Spend::of_call(usage, money, busy_ms), cost)
     }
 }
 

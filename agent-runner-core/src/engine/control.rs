@@ -1,16 +1,21 @@
 //! What people ask of a run: pause, resume, cancel, resolve, delete. Each is one compare-and-set on
 //! the run's control number, so that it is atomic against the run's owner.
 
-use super::{Engine, EngineError, EngineErrorKind, Inner, journal};
+use super::{
+    Engine, EngineError, EngineErrorKind, Inner,
+    budgets::{call_id, lost_call},
+    journal,
+};
 use crate::{
     directive::Resolution,
     event::EventBody,
     id::{RunId, StepKey},
     limits,
+    machine::{OpenCall, RunState},
     message::{clean_text, clean_value},
     run::{FailureReason, ParkReason, Run, RunError, RunStatus, RunTransition},
-    step::StepStatus,
-    store::{Batch, EventQuery, Expect, Order, Ready, StepRow, StoreErrorKind},
+    step::{StepKind, StepStatus},
+    store::{Batch, Booking, EventQuery, Expect, Order, Ready, StepRow, StoreErrorKind},
 };
 
 /// What a decision on a run's present state comes to.
@@ -262,10 +267,12 @@ impl Inner {
     }
 
     async fn end_open_steps(&self, run: &Run, batch: &mut Batch) -> Result<(), EngineError> {
-        for step in self.store.steps(run.id).await? {
-            if step.status.is_terminal() {
-                continue;
-            }
+        let mut open = self.store.steps(run.id).await?;
+        open.retain(|step| !step.status.is_terminal());
+        if open.iter().any(|step| step.kind == StepKind::Model) {
+            self.charge_lost_call(run, batch).await?;
+        }
+        for step in open {
             let done = batch.events.len();
             self.push(batch, EventBody::StepCanceled { step: step.key.clone(), partial: None });
             batch.steps.push(StepRow {
@@ -282,6 +289,29 @@ impl Inner {
                 finished_at: Some(self.clock.now()),
             });
         }
+        Ok(())
+    }
+
+    /// A model call whose worker was lost may have been billed.
+    async fn charge_lost_call(&self, run: &Run, batch: &mut Batch) -> Result<(), EngineError> {
+        let mut state = RunState::default();
+        journal::fold(&*self.store, run.id, &mut state, 0).await?;
+        let Some(call) = state.call().cloned() else { return Ok(()) };
+        let usage = lost_call(&state, &call, None);
+        let (spend, cost) = self.charge(run, &usage, 0);
+        let OpenCall { step, attempt, .. } = call;
+        batch.bookings.push(Booking {
+            id: call_id(&step, attempt),
+            amount: spend,
+            lines: self.spend_lines(run, run.spec.agent.model.provider()),
+        });
+        let charged = EventBody::LlmCharged { step, attempt, usage, spend, cost };
+        state.apply(0, &charged).map_err(|problem| {
+            EngineError::new(EngineErrorKind::Internal, problem.to_string())
+        })?;
+        batch.patch.usage = Some(state.usage());
+        batch.patch.spend = Some(state.spend());
+        self.push(batch, charged);
         Ok(())
     }
 

@@ -4,8 +4,10 @@
 //! order. What leaves the process waits for the write: a tool with an effect starts only after the
 //! decision that led to it is durable, and the run ends only with a write of its own.
 
+mod ask;
 mod begin;
 mod budget;
+mod charge;
 mod commit;
 mod ending;
 mod model;
@@ -37,7 +39,7 @@ use crate::{
     event::EventBody,
     id::StepKey,
     limits,
-    machine::{MachineCommand, RunState},
+    machine::{MachineCommand, RunState, agent::Compaction},
     run::{ParkReason, Run, RunStatus},
     schema::Schema,
     step::EffectPolicy,
@@ -72,10 +74,8 @@ struct Active {
     cancel: CancellationToken,
     /// For model calls.
     progress: Option<Arc<Progress>>,
-    /// Pieces received at the last heartbeat.
-    pieces_told: u64,
-    /// Whether something is reserved for it.
-    reserved: bool,
+    /// Events received at the last heartbeat.
+    sounds_told: u64,
 }
 
 pub(super) struct Driver {
@@ -97,6 +97,8 @@ pub(super) struct Driver {
     appending: Option<BoxFuture<'static, Sent>>,
     in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
     active: HashMap<StepKey, Active>,
+    /// A reservation whose call was not begun.
+    granted: Option<(StepKey, u32)>,
     heartbeat: Option<BoxFuture<'static, ()>>,
     deadline: Option<BoxFuture<'static, ()>>,
 }
@@ -132,6 +134,7 @@ impl Driver {
             appending: None,
             in_flight: FuturesUnordered::new(),
             active: HashMap::new(),
+            granted: None,
             heartbeat: None,
             deadline,
             inner,
@@ -256,6 +259,13 @@ impl Driver {
             let mut begun = false;
             for command in self.state.next() {
                 begun |= match command {
+                    MachineCommand::CallModel { step }
+                    | MachineCommand::Compact { compaction: Compaction { step, .. } }
+                    | MachineCommand::CallTool { step, .. }
+                        if !self.active.contains_key(&step) && self.waits_to_retry(&step) =>
+                    {
+                        false
+                    }
                     MachineCommand::CallModel { step } if !self.active.contains_key(&step) => {
                         self.begin_model(&step)?
                     }
@@ -330,9 +340,9 @@ impl Driver {
                 elapsed_ms: millis(time::until(active.since, now)),
                 phase,
                 tokens: pieces,
-                stalled: pieces == active.pieces_told,
+                stalled: progress.sounds() == active.sounds_told,
             });
-            active.pieces_told = pieces;
+            active.sounds_told = progress.sounds();
         }
         beats.into_iter().try_for_each(|beat| self.emit(beat))
     }

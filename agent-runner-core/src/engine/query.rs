@@ -16,6 +16,7 @@ use crate::{
     run::Run,
     step::Step,
     store::{EventQuery, RunQuery, Worker},
+    time,
 };
 
 /// A step with what went in and what came out.
@@ -58,6 +59,9 @@ pub struct RunUsage {
     pub spend: Spend,
     /// Most that the run may spend now.
     pub budget: Option<Budget>,
+    /// How much of it is used, in per mille of the limit that is closest. Time counts from when the
+    /// run was accepted to its end.
+    pub used_per_mille: Option<u64>,
     /// Of each call, in order.
     pub steps: Vec<StepUsage>,
 }
@@ -204,7 +208,12 @@ impl Engine {
                 }
             }
             if !full {
-                return Ok(RunUsage { total: run.usage, spend: run.spend, budget, steps });
+                let until = run.finished_at.unwrap_or_else(|| self.inner.clock.now());
+                let age = time::until(run.created_at, until).as_millis();
+                let spent = Spend { busy_ms: u64::try_from(age).unwrap_or(u64::MAX), ..run.spend };
+                let used_per_mille = budget.map(|budget| budget.used_per_mille(spent));
+                let (total, spend) = (run.usage, run.spend);
+                return Ok(RunUsage { total, spend, budget, used_per_mille, steps });
             }
         }
     }

@@ -63,6 +63,20 @@ pub struct Compaction {
     pub limit: u64,
 }
 
+impl Compaction {
+    /// The event that begins it, before this model call.
+    #[must_use]
+    pub fn context_full(self, step: &StepKey, tokens: u64, limit: u64) -> EventBody {
+        EventBody::ContextFull {
+            step: step.clone(),
+            tokens,
+            limit,
+            compaction: self.step,
+            replaced: u64::try_from(self.replaced).unwrap_or(u64::MAX),
+        }
+    }
+}
+
 /// A message to the run that the model has not read yet.
 #[derive(Debug, Clone, PartialEq)]
 struct Unread {
@@ -89,6 +103,8 @@ pub struct AgentMachine {
     per_mille: u64,
     conversation: Vec<Message>,
     unread: Vec<Unread>,
+    /// What people told the run, as far as the model has read it.
+    told: Vec<String>,
 }
 
 impl Default for AgentMachine {
@@ -104,6 +120,7 @@ impl Default for AgentMachine {
             per_mille: 1_000,
             conversation: Vec::new(),
             unread: Vec::new(),
+            told: Vec::new(),
         }
     }
 }
@@ -138,7 +155,14 @@ impl AgentMachine {
                 }
                 self.take_reply(step, reply);
             }
-            EventBody::ContextFull { limit, .. } => self.begin_compaction(*limit),
+            EventBody::ContextFull { limit, compaction, replaced, .. } => {
+                self.compactions += 1;
+                self.phase = Phase::Compacting(Compaction {
+                    step: compaction.clone(),
+                    replaced: usize::try_from(*replaced).unwrap_or(usize::MAX),
+                    limit: self.uncorrected(*limit),
+                });
+            }
             EventBody::ContextCompacted { replaced, summary, .. } => {
                 let replaced = usize::try_from(*replaced).unwrap_or(usize::MAX);
                 self.conversation = compact::compacted(&self.conversation, replaced, summary);
@@ -156,7 +180,9 @@ impl AgentMachine {
             }
             EventBody::StepCanceled { step, .. } if self.asks(step) => self.phase = Phase::Ask,
             EventBody::StepCanceled { step, .. } if self.compacts(step) => self.phase = Phase::Ask,
-            EventBody::StepFailed { step, error } if self.asks(step) || self.compacts(step) => {
+            EventBody::StepFailed { step, error }
+                if self.asks(step) || self.compacts(step) || self.would_ask(step) =>
+            {
                 let reason = if error.code == CONFIGURATION {
                     FailureReason::Configuration
                 } else {
@@ -189,33 +215,38 @@ impl AgentMachine {
         estimated.saturating_mul(self.per_mille) / 1_000
     }
 
-    /// Whether the conversation can be made so much shorter that it fits `limit` tokens, as the
-    /// service counts.
+    /// How to make the conversation so much shorter that it fits `limit` tokens, as the service
+    /// counts; `None` when that is not possible.
     #[must_use]
-    pub fn can_compact(&self, limit: u64) -> bool {
-        self.compactions < limits::COMPACTIONS_MAX && self.replaced(limit).is_some()
+    pub fn plan_compaction(&self, limit: u64) -> Option<Compaction> {
+        if self.compactions >= limits::COMPACTIONS_MAX {
+            return None;
+        }
+        let limit = self.uncorrected(limit);
+        let replaced = compact::replaced(&self.conversation, limit)?;
+        let number = match self.compactions {
+            0 => String::new(),
+            n => format!(".{}", n + 1),
+        };
+        let step = StepKey::new(format!("turn.{}.compact{number}", self.turn + 1));
+        Some(Compaction { step, replaced, limit })
     }
 
-    fn replaced(&self, limit: u64) -> Option<usize> {
-        compact::replaced(&self.conversation, self.uncorrected(limit))
+    /// A summary with what people told the run in the messages that it replaces: that is never
+    /// left to a model.
+    #[must_use]
+    pub fn with_words_of_people(&self, compaction: &Compaction, summary: &str) -> String {
+        let kept = self.conversation.get(1 + compaction.replaced..).unwrap_or_default();
+        compact::with_words_of_people(summary, &self.told, kept, compaction.limit)
     }
 
     const fn uncorrected(&self, tokens: u64) -> u64 {
         tokens.saturating_mul(1_000) / self.per_mille
     }
 
-    fn begin_compaction(&mut self, limit: u64) {
-        let Some(replaced) = self.replaced(limit) else { return };
-        self.compactions += 1;
-        let number = match self.compactions {
-            1 => String::new(),
-            n => format!(".{n}"),
-        };
-        self.phase = Phase::Compacting(Compaction {
-            step: StepKey::new(format!("turn.{}.compact{number}", self.turn + 1)),
-            replaced,
-            limit: self.uncorrected(limit),
-        });
+    /// Whether it is the call that comes next.
+    fn would_ask(&self, step: &StepKey) -> bool {
+        matches!(self.phase, Phase::Ask | Phase::Answered(_)) && *step == self.next_turn()
     }
 
     fn asks(&self, step: &StepKey) -> bool {
@@ -228,6 +259,7 @@ impl AgentMachine {
             std::mem::take(&mut self.unread).into_iter().partition(|m| m.seq <= upto);
         self.unread = unread;
         let read: Vec<Unread> = read;
+        self.told.extend(read.iter().map(|m| m.text.clone()));
         self.conversation.extend(read.into_iter().map(|m| Message::text(Role::User, m.text)));
     }
 

@@ -73,6 +73,8 @@ pub struct StepState {
     pub retrying: bool,
     /// When a wait ends by itself.
     pub wake_at: Option<Timestamp>,
+    /// When the next attempt begins, at the earliest.
+    pub retry_at: Option<Timestamp>,
 }
 
 /// A signal as the journal tells it.
@@ -180,10 +182,11 @@ impl RunState {
             E::StepSkipped { step } => self.end(step, StepTransition::Skip, None)?,
             E::StepCanceled { step, .. } => self.end(step, StepTransition::Cancel, None)?,
             E::StepIndeterminate { step, .. } => self.end(step, StepTransition::LoseTrack, None)?,
-            E::StepRetrying { step, error, .. } => {
+            E::StepRetrying { step, error, retry_at, .. } => {
                 let state = self.known(step)?;
                 state.error = Some(error.clone());
                 state.retrying = true;
+                state.retry_at = *retry_at;
             }
             E::TimerSet { step, wake_at } => self.known(step)?.wake_at = Some(*wake_at),
             E::StepUnknown { step, .. } => {
@@ -273,6 +276,7 @@ impl RunState {
             resolution: None,
             retrying: false,
             wake_at: None,
+            retry_at: None,
         });
         step.status = step
             .status
@@ -282,6 +286,7 @@ impl RunState {
         step.unknown = false;
         step.resolution = None;
         step.retrying = false;
+        step.retry_at = None;
         Ok(())
     }
 

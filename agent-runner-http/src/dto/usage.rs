@@ -80,7 +80,7 @@ pub(crate) struct RunUsage {
 impl RunUsage {
     #[expect(clippy::cast_precision_loss, reason = "shown to people")]
     pub(crate) fn new(run_id: String, usage: engine::RunUsage) -> Self {
-        let used = usage.budget.map(|budget| budget.used_per_mille(usage.spend) as f64 / 10.0);
+        let used = usage.used_per_mille.map(|used| used as f64 / 10.0);
         let steps = usage.steps.into_iter().map(|step| StepUsage {
             step: step.step.to_string(),
             model: step.model.to_string(),

@@ -29,8 +29,7 @@ impl Driver {
         progress: Option<Arc<Progress>>,
     ) {
         let since = self.inner.clock.now();
-        let active =
-            Active { policy, attempt, since, cancel, progress, pieces_told: 0, reserved: false };
+        let active = Active { policy, attempt, since, cancel, progress, sounds_told: 0 };
         self.active.insert(step.clone(), active);
     }
 

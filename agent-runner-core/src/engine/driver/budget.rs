@@ -1,21 +1,30 @@
-//! What a model call may cost: asked before it is made, booked when it is over.
+//! Whether a model call may be made, and how long its reply may be.
 
 use std::{sync::Arc, time::Duration};
 
 use tracing::warn;
 
-use super::{Driver, Outcome, Stop, commit::stop, turn::Turn};
+use super::{
+    Driver, Outcome, Stop,
+    ask::{Asking, Grant},
+    commit::stop,
+    turn::Turn,
+};
 use crate::{
     budget::{Budget, BudgetResource, BudgetScope, Day, OnExceeded, Spend},
-    engine::{Inner, budgets::SharedLimit},
+    engine::budgets::{Estimate, call_id},
     event::EventBody,
     id::StepKey,
     limits,
-    llm::{MicroUsd, Price, ProviderError, SendState, Usage},
+    llm::{MicroUsd, Price},
     run::Run,
-    store::{Booking, Reserve, Reserved, StoreError},
+    step::{EffectPolicy, StepError},
+    store::StoreError,
     time,
 };
+
+/// Code of a step that ended because no budget allows another attempt.
+const BUDGET: &str = "budget";
 
 /// A budget that forbids a call, in words for people.
 #[derive(Debug, Clone)]
@@ -29,77 +38,40 @@ pub(super) struct Exceeded {
     unpriced: bool,
 }
 
-/// What the shared budgets say.
-pub(super) enum Grant {
-    /// It may be made; whether something is reserved for it.
-    Granted { reserved: bool },
-    /// It may not.
-    Exceeded(Exceeded),
-}
-
-/// What a call may take at most.
-#[derive(Debug, Clone, Copy)]
-struct Estimate {
-    prompt: u64,
-    reply: u64,
-}
-
-impl Estimate {
-    const fn usage(self) -> Usage {
-        Usage {
-            input: Some(self.prompt),
-            output: Some(self.reply),
-            cache_read: None,
-            cache_write: None,
-            cache_write_1h: None,
-            reasoning: None,
-        }
-    }
-
-    fn spend(self, price: Option<&Price>) -> Spend {
-        let cost = price.and_then(|price| price.cost(&self.usage())).map(|cost| cost.micro_usd);
-        Spend::of_call(&self.usage(), cost, 0)
-    }
-}
-
-/// The name of the reservation of an attempt.
-fn reservation(step: &StepKey, attempt: u32) -> String {
-    format!("{step}#{attempt}")
-}
-
 impl Driver {
     /// Makes a model call if the budgets allow it; whether anything happened. The run's own budget
     /// is asked at once, those it shares with others in the store.
     pub(super) fn begin_within_budget(&mut self, mut turn: Turn) -> Result<bool, Stop> {
         let price = self.inner.providers.price(&turn.model, self.inner.clock.now());
         if let Some(exceeded) = self.over_own_budget(&turn, price.as_ref()) {
-            return self.tell_exceeded(&exceeded);
+            return self.tell_exceeded(&turn.step, turn.attempt, &exceeded);
         }
         self.cut_reply(&mut turn, price.as_ref());
         turn.time_left = self.time_left();
         if self.inner.shared_limits_now(&self.run).is_some_and(|limits| limits.is_empty()) {
-            return self.start_turn(turn, false);
+            return self.start_turn(turn);
         }
-        let reply = turn.request.max_output_tokens.map_or(limits::REPLY_TOKENS, u64::from);
-        let estimate = Estimate { prompt: turn.corrected, reply };
+        let reply_max = turn.reply_max();
+        let estimate = Estimate { prompt: turn.corrected, reply: reply_max };
         let asking = Asking {
             inner: Arc::clone(&self.inner),
             run: self.run.clone(),
-            id: reservation(&turn.step, turn.attempt),
+            id: call_id(&turn.step, turn.attempt),
             provider: turn.model.provider().to_owned(),
             amount: estimate.spend(price.as_ref()),
+            reply_max,
             priced: price.is_some(),
         };
-        let step = turn.step.clone();
         let cancel = tokio_util::sync::CancellationToken::new();
         let stopped = cancel.clone();
-        self.enter(&step, crate::step::EffectPolicy::Pure, turn.attempt, cancel, None);
+        self.enter(&turn.step, EffectPolicy::Pure, turn.attempt, cancel, None);
         self.in_flight.push(Box::pin(async move {
-            tokio::select! {
+            let grant = tokio::select! {
                 biased;
-                () = stopped.cancelled() => Outcome::Again { step },
-                grant = asking.ask() => Outcome::Budgeted { turn: Box::new(turn), grant },
-            }
+                () = stopped.cancelled() => Ok(Grant::Withdrawn),
+                grant = asking.ask() => grant,
+            };
+            Outcome::Budgeted { turn: Box::new(turn), grant }
         }));
         Ok(true)
     }
@@ -107,21 +79,50 @@ impl Driver {
     /// Takes in what the shared budgets say.
     pub(super) fn take_grant(
         &mut self,
-        turn: Turn,
+        mut turn: Turn,
         grant: Result<Grant, StoreError>,
     ) -> Result<(), Stop> {
         self.active.remove(&turn.step);
         match grant.map_err(stop)? {
-            Grant::Granted { reserved } => self.start_turn(turn, reserved).map(drop),
-            Grant::Exceeded(exceeded) => self.tell_exceeded(&exceeded).map(drop),
+            Grant::Granted { reply_max } => {
+                if let Some(most) = reply_max {
+                    turn.request.max_output_tokens = u32::try_from(most).ok();
+                }
+                if self.is_stale(&turn) {
+                    // Asked again, the same reservation is used; at rest it is given back.
+                    self.granted = Some((turn.step, turn.attempt));
+                    return Ok(());
+                }
+                self.start_turn(turn).map(drop)
+            }
+            Grant::Exceeded(exceeded) => {
+                self.tell_exceeded(&turn.step, turn.attempt, &exceeded).map(drop)
+            }
+            Grant::Later => Ok(()),
+            Grant::Withdrawn => {
+                self.unreserve(&turn.step, turn.attempt);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether something came up while the budgets were asked.
+    fn is_stale(&self, turn: &Turn) -> bool {
+        let held = self.pause || self.cancel || self.look || self.inner.active.is_draining();
+        held || (!turn.compacts() && self.state.machine().unread_upto() > turn.directives_upto)
+    }
+
+    /// Gives back what was reserved for a call that was not begun.
+    pub(super) fn give_back_grant(&mut self) {
+        if let Some((step, attempt)) = self.granted.take() {
+            self.unreserve(&step, attempt);
         }
     }
 
     fn over_own_budget(&self, turn: &Turn, price: Option<&Price>) -> Option<Exceeded> {
-        let least = Estimate { prompt: turn.corrected, reply: 1 }.spend(price);
-        let elapsed = time::until(self.run.created_at, self.inner.clock.now());
-        let elapsed = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let spent = Spend { busy_ms: elapsed, ..self.state.spend() };
+        let reply = turn.reply_max().min(limits::REPLY_TOKENS_MIN);
+        let least = Estimate { prompt: turn.corrected, reply }.spend(price);
+        let spent = self.spent();
         let own = self.state.budget().map(|budget| (BudgetScope::Run, *budget));
         // The time of a tree is that of its first run, which is this one as long as it has no parent.
         let tree = self.run.spec.tree_budget.filter(|_| self.run.parent_id.is_none());
@@ -141,7 +142,17 @@ impl Driver {
             .find_map(|(scope, budget)| exceeds(scope, &budget, spent, least, price.is_some()))
     }
 
-    /// Makes a reply no longer than what is left of the run's budget.
+    /// What the run spent, with its time since it was accepted.
+    fn spent(&self) -> Spend {
+        Spend { busy_ms: super::millis(self.age()), ..self.state.spend() }
+    }
+
+    fn age(&self) -> Duration {
+        time::until(self.run.created_at, self.inner.clock.now())
+    }
+
+    /// Makes a reply no longer than what is left of the run's budget. Where that is more than the
+    /// model can say anyway the request stays as it is.
     fn cut_reply(&self, turn: &mut Turn, price: Option<&Price>) {
         let Some(budget) = self.state.budget() else { return };
         let spent = self.state.spend();
@@ -154,25 +165,38 @@ impl Driver {
             let rate = price.rates_for(turn.corrected).output;
             left.saturating_mul(1_000_000).checked_div(rate)
         });
-        if let Some(most) = [by_tokens, by_money].into_iter().flatten().min() {
-            let most = u32::try_from(most.max(1)).unwrap_or(u32::MAX);
-            let asked = turn.request.max_output_tokens;
-            turn.request.max_output_tokens = Some(asked.map_or(most, |asked| asked.min(most)));
+        let Some(left) = [by_tokens, by_money].into_iter().flatten().min() else { return };
+        if turn.longest.is_none_or(|longest| left < longest) {
+            let most = left.min(turn.reply_max()).max(1);
+            turn.request.max_output_tokens = u32::try_from(most).ok();
         }
     }
 
-    /// The time that the run's budget leaves for a call.
+    /// The time that the budgets of the run and of its tree leave for a call.
     fn time_left(&self) -> Option<Duration> {
-        let seconds = self.state.budget().and_then(|budget| budget.seconds)?;
-        let elapsed = time::until(self.run.created_at, self.inner.clock.now());
-        Some(Duration::from_secs(seconds).saturating_sub(elapsed))
+        let own = self.state.budget().and_then(|budget| budget.seconds);
+        let tree = self.run.spec.tree_budget.filter(|_| self.run.parent_id.is_none());
+        let seconds = own.into_iter().chain(tree.and_then(|budget| budget.seconds)).min()?;
+        Some(Duration::from_secs(seconds).saturating_sub(self.age()))
     }
 
-    fn tell_exceeded(&mut self, exceeded: &Exceeded) -> Result<bool, Stop> {
+    fn tell_exceeded(
+        &mut self,
+        step: &StepKey,
+        attempt: u32,
+        exceeded: &Exceeded,
+    ) -> Result<bool, Stop> {
+        self.give_back_grant();
+        self.unreserve(step, attempt);
         let daily = matches!(exceeded.scope, BudgetScope::ProjectDay | BudgetScope::Day);
         let renews_at = daily.then(|| Day::of(self.inner.clock.now()).next());
         let message = exceeded.message(&self.run);
         warn!(scope = exceeded.scope.as_str(), %message, "budget exceeded");
+        let open = self.state.step(step).is_some_and(|step| !step.status.is_terminal());
+        if open && exceeded.on_exceeded == OnExceeded::Fail {
+            let error = StepError { code: BUDGET.to_owned(), message: message.clone() };
+            self.emit(EventBody::StepFailed { step: step.clone(), error })?;
+        }
         self.emit(EventBody::BudgetExceeded {
             scope: exceeded.scope,
             resource: exceeded.resource,
@@ -190,77 +214,12 @@ impl Driver {
         let Some(budget) = self.state.budget().filter(|_| !self.state.is_warned()) else {
             return Ok(());
         };
-        let used_per_mille = budget.used_per_mille(self.state.spend());
+        let used_per_mille = budget.used_per_mille(self.spent());
         if used_per_mille < limits::BUDGET_WARNING_PER_MILLE {
             return Ok(());
         }
         self.emit(EventBody::BudgetWarning { scope: BudgetScope::Run, used_per_mille })
     }
-
-    /// Books what an attempt took, in place of what was reserved for it.
-    pub(super) fn book(&mut self, step: &StepKey, attempt: u32, amount: Spend) {
-        let lines = self.inner.spend_lines(&self.run, self.run.spec.agent.model.provider());
-        let id = reservation(step, attempt);
-        self.outbox.bookings.push(Booking { id, amount, lines });
-    }
-
-    /// Gives back what was reserved for an attempt that took nothing.
-    pub(super) fn unreserve(&mut self, step: &StepKey, attempt: u32) {
-        let id = reservation(step, attempt);
-        self.outbox.bookings.push(Booking { id, amount: Spend::default(), lines: Vec::new() });
-    }
-
-    /// Records what an attempt without a good end is taken for: what its service reported until
-    /// then, else the estimated prompt and what was heard of the reply.
-    pub(super) fn charge(
-        &mut self,
-        step: &StepKey,
-        attempt: u32,
-        reported: Option<Usage>,
-        busy: Duration,
-    ) -> Result<(), Stop> {
-        let Some(call) = self.state.call().filter(|call| call.step == *step).cloned() else {
-            return Ok(());
-        };
-        let estimate =
-            Estimate { prompt: self.state.machine().corrected(call.estimated), reply: call.pieces };
-        let usage = reported.filter(|usage| usage.total().is_some()).unwrap_or(estimate.usage());
-        let model = &self.run.spec.agent.model;
-        let price = self.inner.providers.price(model, self.inner.clock.now());
-        let cost = price.and_then(|price| price.cost(&usage));
-        let money = cost.as_ref().map(|cost| cost.micro_usd);
-        let spend = Spend::of_call(&usage, money, super::millis(busy));
-        let step = step.clone();
-        self.emit(EventBody::LlmCharged { step: step.clone(), attempt, usage, spend, cost })?;
-        self.book(&step, attempt, spend);
-        self.warn_of_budget()
-    }
-
-    /// Settles an attempt that failed: what never reached the service, and what the service
-    /// refused, took nothing.
-    pub(super) fn settle_failed(
-        &mut self,
-        step: &StepKey,
-        attempt: u32,
-        problem: &ProviderError,
-        heard: Heard,
-    ) -> Result<(), Stop> {
-        let refused = problem.http_status().is_some() && heard.pieces == 0;
-        if problem.sent() == SendState::NotSent || refused {
-            self.unreserve(step, attempt);
-            return Ok(());
-        }
-        self.state.hear(step, heard.pieces);
-        self.charge(step, attempt, heard.usage, heard.busy)
-    }
-}
-
-/// What was heard of a reply until it broke off.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Heard {
-    pub(super) pieces: u64,
-    pub(super) usage: Option<Usage>,
-    pub(super) busy: Duration,
 }
 
 impl Exceeded {
@@ -293,7 +252,7 @@ impl Exceeded {
 }
 
 /// Whether a budget forbids to spend so much more.
-fn exceeds(
+pub(super) fn exceeds(
     scope: BudgetScope,
     budget: &Budget,
     spent: Spend,
@@ -317,61 +276,4 @@ fn exceeds(
         return Some(of(BudgetResource::MicroUsd, limit, true));
     }
     budget.exceeded(spent, more).map(|(resource, limit)| of(resource, limit, false))
-}
-
-/// Asks the store for what a call may take.
-struct Asking {
-    inner: Arc<Inner>,
-    run: Run,
-    id: String,
-    provider: String,
-    amount: Spend,
-    priced: bool,
-}
-
-impl Asking {
-    async fn ask(self) -> Result<Grant, StoreError> {
-        let mut pause = Duration::from_millis(20);
-        loop {
-            match self.attempt().await {
-                Err(problem) if problem.kind().is_retryable() => {
-                    warn!(error = %problem, "the budgets cannot be read now");
-                    self.inner.clock.sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(2));
-                }
-                done => return done,
-            }
-        }
-    }
-
-    async fn attempt(&self) -> Result<Grant, StoreError> {
-        let shared: Vec<SharedLimit> = self.inner.shared_limits(&self.run).await?;
-        if shared.is_empty() {
-            return Ok(Grant::Granted { reserved: false });
-        }
-        let unpriced = shared.iter().find(|limit| limit.budget.micro_usd.is_some() && !self.priced);
-        if let Some(limit) = unpriced {
-            let spent = self.inner.store.spent(&limit.query).await?.booked;
-            let exceeded = exceeds(limit.scope, &limit.budget, spent, self.amount, false);
-            return Ok(exceeded.map_or(Grant::Granted { reserved: false }, Grant::Exceeded));
-        }
-        let reserve = Reserve {
-            run: self.run.id,
-            worker: self.inner.worker,
-            epoch: self.run.epoch,
-            id: self.id.clone(),
-            amount: self.amount,
-            lines: self.inner.spend_lines(&self.run, &self.provider),
-            limits: shared.iter().map(|limit| (limit.query.clone(), limit.budget)).collect(),
-        };
-        let reserved = self.inner.store.reserve(reserve).await?;
-        let Reserved::Exceeded { limit, spent } = reserved else {
-            return Ok(Grant::Granted { reserved: true });
-        };
-        let exceeded = shared.get(limit).and_then(|limit| {
-            let sum = spent.booked.plus(spent.reserved);
-            exceeds(limit.scope, &limit.budget, sum, self.amount, true)
-        });
-        Ok(exceeded.map_or(Grant::Granted { reserved: false }, Grant::Exceeded))
-    }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
-use super::{Driver, Outcome, Stop};
+use super::{Driver, Outcome, Stop, charge::Heard};
 use crate::{
     engine::EngineError,
     event::EventBody,
@@ -36,6 +36,13 @@ pub(super) enum Rest {
 impl Driver {
     /// Writes how the run rests; whether the driver is done with it.
     pub(super) async fn come_to_rest(&mut self, rest: Rest) -> Result<bool, Stop> {
+        if !matches!(rest, Rest::GoOn) {
+            self.give_back_grant();
+            // A call of a worker that was lost is paid for, whatever comes next.
+            if let Some(step) = self.state.call().map(|call| call.step.clone()) {
+                self.charge(&step, Heard::default())?;
+            }
+        }
         match rest {
             Rest::Complete(output) => {
                 let status = self.status_after(RunTransition::Complete)?;
@@ -218,6 +225,7 @@ impl Driver {
     /// Stops everything that is being performed and records what became of it. Calls that must
     /// not be repeated get a moment to end by themselves.
     async fn stop_steps(&mut self) -> Result<(), Stop> {
+        self.give_back_grant();
         for active in self.active.values() {
             active.cancel.cancel();
         }
@@ -265,8 +273,18 @@ impl Driver {
 
     /// Gives the run back with whatever is being performed left open; its policy decides then.
     pub(super) async fn hand_over(&mut self) {
-        for active in self.active.values() {
-            active.cancel.cancel();
+        self.give_back_grant();
+        let asking: Vec<(StepKey, u32)> = self
+            .active
+            .iter()
+            .map(|(step, active)| {
+                active.cancel.cancel();
+                (step.clone(), active.attempt)
+            })
+            .filter(|(step, _)| self.state.call().is_none_or(|call| call.step != *step))
+            .collect();
+        for (step, attempt) in asking {
+            self.unreserve(&step, attempt);
         }
         self.outbox.then.clear();
         self.in_flight.clear();

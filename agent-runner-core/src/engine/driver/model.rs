@@ -11,7 +11,7 @@ use std::{
 
 use futures::{FutureExt as _, StreamExt as _};
 
-use super::budget::Heard;
+use super::charge::Heard;
 use crate::{
     engine::{
         Inner,
@@ -28,6 +28,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pieces: AtomicU64,
+    /// Events of any kind, signs of life included.
+    sounds: AtomicU64,
     phase: AtomicU8,
     /// What the service reported last.
     usage: Mutex<Option<Usage>>,
@@ -53,6 +55,11 @@ impl Progress {
     pub(super) fn heard(&self, busy: Duration) -> Heard {
         let usage = *self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         Heard { pieces: self.read().0, usage, busy }
+    }
+
+    /// Events received; a call that stays at the same number is stalled.
+    pub(super) fn sounds(&self) -> u64 {
+        self.sounds.load(Ordering::Relaxed)
     }
 
     /// Pieces received and what the model is doing.
@@ -97,7 +104,9 @@ impl ModelCall {
     async fn stream(self) -> Result<LlmFinished, ProviderError> {
         let mut stream = self.provider.stream(&self.request, &self.cx).await?;
         while let Some(event) = stream.next().await {
-            match event? {
+            let event = event?;
+            self.progress.sounds.fetch_add(1, Ordering::Relaxed);
+            match event {
                 LlmEvent::TextDelta { text } => self.tell(LlmPhase::Writing, LiveKind::Text, text),
                 LlmEvent::ReasoningDelta { text } => {
                     self.tell(LlmPhase::Reasoning, LiveKind::Reasoning, text);

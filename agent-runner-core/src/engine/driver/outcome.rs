@@ -7,7 +7,8 @@ use tracing::{debug, warn};
 
 use super::{
     Active, Driver, Stop,
-    budget::Grant,
+    ask::Grant,
+    charge::Heard,
     millis,
     turn::{Reading, Turn},
 };
@@ -21,6 +22,7 @@ use crate::{
     message::ToolCall,
     step::{EffectPolicy, StepError},
     store::StoreError,
+    time,
     tool::{Reconciled, ToolError, ToolErrorKind, ToolOutput},
 };
 
@@ -110,15 +112,14 @@ impl Driver {
         active: Option<&Active>,
     ) -> Result<(), Stop> {
         let mut partial = None;
+        let mut heard = Heard::default();
         if let Some(active) = active
             && let Some(progress) = &active.progress
         {
             partial = self.topic.text_so_far(&step);
-            let busy = crate::time::until(active.since, self.inner.clock.now());
-            let heard = progress.heard(busy);
-            self.state.hear(&step, heard.pieces);
-            self.charge(&step, active.attempt, heard.usage, heard.busy)?;
+            heard = progress.heard(time::until(active.since, self.inner.clock.now()));
         }
+        self.charge(&step, heard)?;
         self.topic.done(&step);
         self.emit(EventBody::StepCanceled { step, partial })
     }
@@ -159,7 +160,7 @@ impl Driver {
         })?;
         self.book(step, *attempt, Spend::of_call(&finished.usage, money, millis(*elapsed)));
         if let (Some(compaction), Some(summary)) = (&reading.compaction, summary) {
-            self.tell_compacted(compaction, summary)?;
+            self.tell_compacted(compaction, &summary)?;
         }
         self.emit(EventBody::StepSucceeded { step: step.clone() })?;
         if full {
@@ -180,7 +181,8 @@ impl Driver {
         interpret(finished, &rules)
     }
 
-    fn tell_compacted(&mut self, compaction: &Compaction, summary: String) -> Result<(), Stop> {
+    fn tell_compacted(&mut self, compaction: &Compaction, summary: &str) -> Result<(), Stop> {
+        let summary = self.state.machine().with_words_of_people(compaction, summary);
         self.emit(EventBody::ContextCompacted {
             step: compaction.step.clone(),
             replaced: u64::try_from(compaction.replaced).unwrap_or(u64::MAX),
@@ -193,10 +195,10 @@ impl Driver {
     fn tell_full(&mut self, step: &StepKey, reading: &Reading) -> Result<(), Stop> {
         let tokens = reading.corrected;
         let limit = reading.room.unwrap_or(u64::MAX).min(tokens / 2);
-        if self.state.machine().can_compact(limit) {
-            self.emit(EventBody::ContextFull { step: step.clone(), tokens, limit })?;
+        match self.state.machine().plan_compaction(limit) {
+            Some(plan) => self.emit(plan.context_full(step, tokens, limit)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn take_model_error(
@@ -223,7 +225,7 @@ impl Driver {
         match (problem.recovery(), &reading.compaction) {
             // Not even the summary fits: the agent goes on without one.
             (Recovery::Compact, Some(compaction)) => {
-                self.tell_compacted(compaction, compact::LEFT_OUT.to_owned())
+                self.tell_compacted(compaction, compact::LEFT_OUT)
             }
             (Recovery::Compact, None) => self.tell_full(step, reading),
             _ => Ok(()),
@@ -239,12 +241,32 @@ impl Driver {
         wanted: Option<Duration>,
     ) -> Result<(), Stop> {
         let delay = self.backoff(attempt, wanted);
+        let retry_at = time::later(self.inner.clock.now(), delay);
         self.emit(EventBody::StepRetrying {
             step: step.clone(),
             attempt,
             error,
             delay_ms: millis(delay),
+            retry_at: Some(retry_at),
         })?;
+        self.wait_for_retry(step, attempt, delay);
+        Ok(())
+    }
+
+    /// Waits for the rest of a pause that another worker began; whether there was one.
+    pub(super) fn waits_to_retry(&mut self, step: &StepKey) -> bool {
+        let Some(state) = self.state.step(step) else { return false };
+        let (attempts, now) = (state.attempts, self.inner.clock.now());
+        let Some(at) = state.retry_at.filter(|at| state.retrying && *at > now) else {
+            return false;
+        };
+        // Clocks of workers may differ; nobody waits longer than the longest pause.
+        let rest = time::until(now, at).min(limits::RETRY_AFTER_MAX);
+        self.wait_for_retry(step, attempts, rest);
+        true
+    }
+
+    fn wait_for_retry(&mut self, step: &StepKey, attempt: u32, delay: Duration) {
         let sleep = self.inner.clock.sleep(delay);
         let key = step.clone();
         let cancel = tokio_util::sync::CancellationToken::new();
@@ -256,18 +278,7 @@ impl Driver {
             }
             Outcome::Again { step: key }
         }));
-        let since = self.inner.clock.now();
-        let active = Active {
-            policy: EffectPolicy::Pure,
-            attempt,
-            since,
-            cancel,
-            progress: None,
-            pieces_told: 0,
-            reserved: false,
-        };
-        self.active.insert(step.clone(), active);
-        Ok(())
+        self.enter(step, EffectPolicy::Pure, attempt, cancel, None);
     }
 
     /// Exponential with full jitter, at least what the service asked for.

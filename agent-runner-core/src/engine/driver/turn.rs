@@ -8,6 +8,7 @@ use tracing::warn;
 use super::{
     Driver, Outcome, Stop,
     begin::stoppable,
+    charge::Heard,
     model::{ModelCall, Progress},
 };
 use crate::{
@@ -33,9 +34,26 @@ pub(super) struct Turn {
     pub(super) corrected: u64,
     /// Time that is left for it.
     pub(super) time_left: Option<Duration>,
+    /// The longest reply of this model to this prompt, in tokens, if that is known.
+    pub(super) longest: Option<u64>,
+    /// Number of the last message to the run that it has.
+    pub(super) directives_upto: u64,
     provider: Arc<dyn LlmProvider>,
-    directives_upto: u64,
     reading: Reading,
+}
+
+impl Turn {
+    /// The longest reply that has to be reckoned with, in tokens.
+    pub(super) fn reply_max(&self) -> u64 {
+        let asked = self.request.max_output_tokens.map(u64::from);
+        let most = self.longest.unwrap_or(u64::MAX);
+        asked.unwrap_or(limits::REPLY_TOKENS).min(most)
+    }
+
+    /// Whether the reply is a summary.
+    pub(super) const fn compacts(&self) -> bool {
+        self.reading.compaction.is_some()
+    }
 }
 
 /// How the reply is to be read.
@@ -81,10 +99,9 @@ impl Driver {
             corrected,
         };
         if let Some(limit) = room.filter(|limit| corrected > *limit)
-            && machine.can_compact(limit)
+            && let Some(plan) = machine.plan_compaction(limit)
         {
-            let step = step.clone();
-            self.emit(EventBody::ContextFull { step, tokens: corrected, limit })?;
+            self.emit(plan.context_full(step, corrected, limit))?;
             return Ok(true);
         }
         let directives_upto = machine.unread_upto();
@@ -124,11 +141,14 @@ impl Driver {
         directives_upto: u64,
     ) -> Result<bool, Stop> {
         let attempt = self.state.step(step).map_or(0, |earlier| earlier.attempts) + 1;
+        let model = self.run.spec.agent.model.clone();
+        let longest = longest_reply(&self.inner.providers.capabilities(&model).capabilities, &reading);
         self.begin_within_budget(Turn {
             step: step.clone(),
             attempt,
-            model: self.run.spec.agent.model.clone(),
+            model,
             request,
+            longest,
             estimated: reading.estimated,
             corrected: reading.corrected,
             time_left: None,
@@ -141,10 +161,7 @@ impl Driver {
     /// An attempt whose worker was lost may have been billed.
     fn charge_lost(&mut self, step: &StepKey) -> Result<(), Stop> {
         match self.state.call() {
-            Some(call) if call.step == *step => {
-                let attempt = call.attempt;
-                self.charge(step, attempt, None, Duration::ZERO)
-            }
+            Some(call) if call.step == *step => self.charge(step, Heard::default()),
             _ => Ok(()),
         }
     }
@@ -199,7 +216,8 @@ impl Driver {
     }
 
     /// Sends it.
-    pub(super) fn start_turn(&mut self, turn: Turn, reserved: bool) -> Result<bool, Stop> {
+    pub(super) fn start_turn(&mut self, turn: Turn) -> Result<bool, Stop> {
+        self.granted = None;
         let Turn { step, attempt, model, request, estimated, provider, directives_upto, .. } = turn;
         let earlier = self.state.step(&step);
         let reason = earlier.map(|earlier| match &earlier.error {
@@ -240,12 +258,16 @@ impl Driver {
             Outcome::Model { step: key, result, elapsed, reading: Box::new(reading) }
         });
         self.enter(&step, EffectPolicy::Idempotent, attempt, cancel, Some(progress));
-        if reserved && let Some(active) = self.active.get_mut(&step) {
-            active.reserved = true;
-        }
         self.in_flight.push(task);
         Ok(true)
     }
+}
+
+/// The longest reply that a model can give to a prompt, in tokens.
+fn longest_reply(capabilities: &Capabilities, reading: &Reading) -> Option<u64> {
+    let window = capabilities.context_window.filter(|window| *window > 0);
+    let room = window.map(|window| window.saturating_sub(reading.corrected).max(1));
+    [capabilities.max_output, room].into_iter().flatten().min()
 }
 
 /// Most tokens that a prompt for this model should have.

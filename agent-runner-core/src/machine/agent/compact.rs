@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 
 use crate::{
     agent::AgentSpec,
-    llm::{LlmFinished, LlmRequest, estimate_messages, estimate_text},
+    llm::{
+        LlmFinished, LlmRequest, ReasoningEffort, StopReason, estimate_messages, estimate_text,
+    },
     message::{Message, Part, Role},
 };
 
@@ -16,8 +18,10 @@ const KEPT_PERCENT: u64 = 30;
 const RECORD_PERCENT: u64 = 60;
 /// Replacing less than this share of the limit, in per cent, does not help.
 const REPLACED_PERCENT_MIN: u64 = 10;
-/// Most tokens of a summary.
-const SUMMARY_TOKENS_MAX: u64 = 2_048;
+/// Share of the limit, in per cent, that words of people may have beside the summary.
+const WORDS_PERCENT: u64 = 15;
+/// Most tokens of a summary, with what the model thinks before it.
+const SUMMARY_TOKENS_MAX: u64 = 4_096;
 /// Fewest tokens of a summary; with less nothing useful can be said.
 const SUMMARY_TOKENS_MIN: u64 = 64;
 
@@ -61,16 +65,53 @@ pub fn summary_request(
     LlmRequest {
         max_output_tokens: u32::try_from(tokens).ok(),
         temperature: agent.temperature,
+        reasoning: agent.reasoning.map(|_| ReasoningEffort::Off),
         ..LlmRequest::new(agent.model.model(), messages)
     }
 }
 
-/// The summary in a reply; a model that said nothing leaves a note.
+/// The summary in a reply; a model that said nothing, or would not, leaves a note.
 #[must_use]
 pub fn summary(finished: &LlmFinished) -> String {
     let text = finished.message.plain_text();
-    let text = text.trim();
-    if text.is_empty() { LEFT_OUT.to_owned() } else { text.to_owned() }
+    match (&finished.stop, text.trim()) {
+        (StopReason::Refusal | StopReason::ContentFilter, _) | (_, "") => LEFT_OUT.to_owned(),
+        (StopReason::MaxTokens | StopReason::ContextFull, text) => format!("{text} […]"),
+        (_, text) => text.to_owned(),
+    }
+}
+
+/// A summary, followed word for word by what people told the run, unless it is in the messages
+/// that stay. The newest are kept when they are too many for the limit.
+#[must_use]
+pub fn with_words_of_people(
+    summary: &str,
+    told: &[String],
+    kept: &[Message],
+    limit: u64,
+) -> String {
+    let mut room = limit.saturating_mul(WORDS_PERCENT) / 100;
+    let stays = |words: &&String| kept.iter().any(|message| message.plain_text() == **words);
+    let mut lines: Vec<&String> = told
+        .iter()
+        .rev()
+        .filter(|words| !stays(words))
+        .take_while(|words| {
+            let tokens = estimate_text(words);
+            let fits = tokens <= room;
+            room = room.saturating_sub(tokens);
+            fits
+        })
+        .collect();
+    if lines.is_empty() {
+        return summary.to_owned();
+    }
+    lines.reverse();
+    lines.into_iter().fold(format!("{summary}\n\nThe user said meanwhile:"), |mut text, words| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\n- {words}");
+        text
+    })
 }
 
 /// The conversation with its first messages after the goal replaced. Signatures and reasoning of
@@ -152,7 +193,7 @@ mod tests {
     use super::*;
     use crate::{
         agent::ModelName,
-        llm::{StopReason, Usage, estimate_tokens},
+        llm::{Usage, estimate_tokens},
         message::{ProviderState, ToolCall},
     };
 
@@ -233,12 +274,32 @@ mod tests {
 
     #[test]
     fn a_model_that_says_nothing_leaves_a_note() {
-        let finished = |text| {
-            let message = Message::text(Role::Assistant, text);
-            LlmFinished::new(message, StopReason::EndTurn, Usage::default())
+        let finished = |text, stop| {
+            LlmFinished::new(Message::text(Role::Assistant, text), stop, Usage::default())
         };
-        assert_eq!(summary(&finished(" \n")), LEFT_OUT);
-        assert_eq!(summary(&finished(" short ")), "short");
+        let table = [
+            (" \n", StopReason::EndTurn, LEFT_OUT),
+            (" short ", StopReason::EndTurn, "short"),
+            ("I would rather not.", StopReason::Refusal, LEFT_OUT),
+            ("filtered", StopReason::ContentFilter, LEFT_OUT),
+            ("", StopReason::MaxTokens, LEFT_OUT),
+            ("as far as it", StopReason::MaxTokens, "as far as it […]"),
+        ];
+        for (text, stop, expected) in table {
+            assert_eq!(summary(&finished(text, stop)), expected);
+        }
+    }
+
+    #[test]
+    fn what_people_said_stays_word_for_word_unless_it_is_there_anyway() {
+        let told = ["never touch X".to_owned(), "be brief".to_owned()];
+        let kept = [Message::text(Role::User, "be brief")];
+        let text = with_words_of_people(LEFT_OUT, &told, &kept, 1_000);
+        assert_eq!(text, format!("{LEFT_OUT}\n\nThe user said meanwhile:\n- never touch X"));
+        assert_eq!(with_words_of_people("s", &told, &[], 10), "s", "no room");
+        assert_eq!(with_words_of_people("s", &[], &[], 1_000), "s");
+        let long = ["x".repeat(4_000), "new".to_owned()];
+        assert!(with_words_of_people("s", &long, &[], 100).ends_with("meanwhile:\n- new"));
     }
 
     proptest! {

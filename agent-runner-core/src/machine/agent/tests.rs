@@ -347,13 +347,22 @@ fn long_run() -> Vec<EventBody> {
 }
 
 fn full(limit: u64) -> EventBody {
-    EventBody::ContextFull { step: StepKey::new("turn.7.model"), tokens: 6_000, limit }
+    let replaced = compact::replaced(machine(&long_run()).conversation(), limit).unwrap();
+    EventBody::ContextFull {
+        step: StepKey::new("turn.7.model"),
+        tokens: 6_000,
+        limit,
+        compaction: StepKey::new("turn.7.compact"),
+        replaced: replaced as u64,
+    }
 }
 
 #[test]
 fn a_full_context_is_summarised_by_a_step_of_its_own() {
     let mut events = long_run();
-    assert!(machine(&events).can_compact(3_000));
+    let plan = machine(&events).plan_compaction(3_000).unwrap();
+    assert_eq!(plan.step, StepKey::new("turn.7.compact"));
+    assert_eq!(plan.context_full(&StepKey::new("turn.7.model"), 6_000, 3_000), full(3_000));
     events.push(full(3_000));
     let next = machine(&events).next();
     let [MachineCommand::Compact { compaction }] = &next[..] else { panic!("{next:?}") };
@@ -384,7 +393,7 @@ fn a_context_that_stays_full_fails_the_run_in_the_end() {
             summary: String::new(),
         });
     }
-    assert!(!machine(&events).can_compact(3_000));
+    assert_eq!(machine(&events).plan_compaction(3_000), None);
 }
 
 #[test]
