@@ -21,10 +21,12 @@ macro_rules! on_every_store {
 
 mod answering;
 mod budgets;
+mod charges;
 mod context;
 mod control;
 mod fixture;
 mod lifecycle;
 mod models;
 mod recovery;
+mod waiting;
 mod watching;

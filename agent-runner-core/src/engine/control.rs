@@ -306,9 +306,9 @@ impl Inner {
             lines: self.spend_lines(run, run.spec.agent.model.provider()),
         });
         let charged = EventBody::LlmCharged { step, attempt, usage, spend, cost };
-        state.apply(0, &charged).map_err(|problem| {
-            EngineError::new(EngineErrorKind::Internal, problem.to_string())
-        })?;
+        state
+            .apply(0, &charged)
+            .map_err(|problem| EngineError::new(EngineErrorKind::Internal, problem.to_string()))?;
         batch.patch.usage = Some(state.usage());
         batch.patch.spend = Some(state.spend());
         self.push(batch, charged);

@@ -31,7 +31,7 @@ use super::{
 
 /// Every model costs 1 USD per million prompt tokens and 10 USD per million others.
 #[derive(Debug)]
-struct Prices;
+pub(super) struct Prices;
 
 impl ModelCatalog for Prices {
     fn capabilities(&self, _: &ModelName) -> Capabilities {
@@ -60,7 +60,7 @@ fn world(model: &Answering) -> World {
     World::new([]).with_provider(model.clone()).with_tool(tool).with_catalog(Prices)
 }
 
-fn limited(budget: Budget) -> NewRun {
+pub(super) fn limited(budget: Budget) -> NewRun {
     NewRun { budget: Some(budget), ..NewRun::new("x") }
 }
 

@@ -11,6 +11,7 @@ use agent_runner_core::{
     run::Run,
     store::{EventQuery, InMemoryStore, Store},
     testing::{ScriptedModel, Turn},
+    time::Clock,
     tool::Tool,
 };
 use agent_runner_providers::{SqliteOptions, SqliteStore};
@@ -42,6 +43,7 @@ pub(crate) struct World {
     tools: Vec<Arc<dyn Tool>>,
     providers: Vec<Arc<dyn LlmProvider>>,
     catalog: Option<Arc<dyn ModelCatalog>>,
+    pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) options: EngineOptions,
 }
 
@@ -60,6 +62,7 @@ impl World {
             tools: Vec::new(),
             providers: Vec::new(),
             catalog: None,
+            clock: None,
             options,
         }
     }
@@ -109,6 +112,9 @@ impl World {
         }
         if let Some(catalog) = &self.catalog {
             builder = builder.catalog(Arc::clone(catalog));
+        }
+        if let Some(clock) = &self.clock {
+            builder = builder.clock(Arc::clone(clock));
         }
         builder.build().unwrap()
     }

@@ -97,9 +97,9 @@ impl Asking {
                 Ok(exceeded.map_or(Grant::Later, Grant::Exceeded))
             }
             _ => {
-                let bounded = shared.iter().any(|limit| {
-                    limit.budget.tokens.is_some() || limit.budget.micro_usd.is_some()
-                });
+                let bounded = shared
+                    .iter()
+                    .any(|limit| limit.budget.tokens.is_some() || limit.budget.micro_usd.is_some());
                 Ok(Grant::Granted { reply_max: bounded.then_some(self.reply_max) })
             }
         }

@@ -107,7 +107,8 @@ impl Driver {
     }
 
     /// Whether something came up while the budgets were asked.
-    fn is_stale(&self, turn: &Turn) -> bool {
+    fn is_stale(&mut self, turn: &Turn) -> bool {
+        self.look |= self.signalled.take_changed();
         let held = self.pause || self.cancel || self.look || self.inner.active.is_draining();
         held || (!turn.compacts() && self.state.machine().unread_upto() > turn.directives_upto)
     }

@@ -142,7 +142,8 @@ impl Driver {
     ) -> Result<bool, Stop> {
         let attempt = self.state.step(step).map_or(0, |earlier| earlier.attempts) + 1;
         let model = self.run.spec.agent.model.clone();
-        let longest = longest_reply(&self.inner.providers.capabilities(&model).capabilities, &reading);
+        let longest =
+            longest_reply(&self.inner.providers.capabilities(&model).capabilities, &reading);
         self.begin_within_budget(Turn {
             step: step.clone(),
             attempt,

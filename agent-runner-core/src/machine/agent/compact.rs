@@ -6,9 +6,7 @@ use std::fmt::Write as _;
 
 use crate::{
     agent::AgentSpec,
-    llm::{
-        LlmFinished, LlmRequest, ReasoningEffort, StopReason, estimate_messages, estimate_text,
-    },
+    llm::{LlmFinished, LlmRequest, ReasoningEffort, StopReason, estimate_messages, estimate_text},
     message::{Message, Part, Role},
 };
 
