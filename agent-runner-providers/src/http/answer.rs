@@ -1,6 +1,6 @@
 //! The answer of a service: how it is waited for, read, and made into an error.
 
-use std::{borrow::Cow, error::Error as StdError, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, io, time::Duration};
 
 use agent_runner_core::llm::{ErrorKind, ProviderError, RateLimits, Recovery, SendState};
 use bytes::Bytes;
@@ -24,6 +24,30 @@ pub(super) fn deepest(error: &(dyn StdError + 'static)) -> String {
         error = source;
     }
     error.to_string()
+}
+
+/// What to do about a connection that failed for TLS, if it did.
+fn tls_hint(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // An I/O error hides what it is made of from its sources.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let tls = match inner {
+            Some(inner) => inner.downcast_ref::<rustls::Error>(),
+            None => error.downcast_ref::<rustls::Error>(),
+        };
+        match tls {
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                return Some("; this machine does not trust the server's certificate");
+            }
+            Some(rustls::Error::InvalidMessage(_)) => {
+                return Some("; the server does not speak TLS: is it http:// there?");
+            }
+            Some(_) => return Some("; the server and this program found no TLS in common"),
+            None => next = error.source(),
+        }
+    }
+    None
 }
 
 /// What the waiting for an answer needs to know.
@@ -81,8 +105,8 @@ impl Call {
         } else {
             (ErrorKind::Network, SendState::Unknown, "lost the connection to")
         };
-        let cause = deepest(&error);
-        self.error(kind, format!("{what} {}: {cause}", self.place))
+        let (cause, hint) = (deepest(&error), tls_hint(&error).unwrap_or_default());
+        self.error(kind, format!("{what} {}: {cause}{hint}", self.place))
             .with_sent(sent)
             .with_source(error.without_url())
     }
@@ -206,7 +230,14 @@ impl Body {
 
     /// Makes an error of what the service said in an accepted answer.
     pub(crate) fn fault(&self, fault: Fault) -> ProviderError {
-        let mut error = self.call.error(fault.kind, self.call.excerpt(&fault.message));
+        let mut message = self.call.excerpt(&fault.message);
+        if fault.kind == ErrorKind::Auth {
+            message.push_str(match self.call.key {
+                Some(_) => "; check the API key",
+                None => "; set an API key",
+            });
+        }
+        let mut error = self.call.error(fault.kind, message);
         if let Some(wait) = fault.retry_after {
             error = error.with_retry_after(wait);
         }
