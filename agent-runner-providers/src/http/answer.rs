@@ -1,6 +1,6 @@
 //! The answer of a service: how it is waited for, read, and made into an error.
 
-use std::{borrow::Cow, error::Error as StdError, io, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, io, iter, time::Duration};
 
 use agent_runner_core::llm::{ErrorKind, ProviderError, RateLimits, Recovery, SendState};
 use bytes::Bytes;
@@ -26,28 +26,24 @@ pub(super) fn deepest(error: &(dyn StdError + 'static)) -> String {
     error.to_string()
 }
 
+/// The next cause of an error. An I/O error hides the one that it is made of.
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
 /// What to do about a connection that failed for TLS, if it did.
 fn tls_hint(error: &(dyn StdError + 'static)) -> Option<&'static str> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        // An I/O error hides what it is made of from its sources.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = match inner {
-            Some(inner) => inner.downcast_ref::<rustls::Error>(),
-            None => error.downcast_ref::<rustls::Error>(),
-        };
-        match tls {
-            Some(rustls::Error::InvalidCertificate(_)) => {
-                return Some("; this machine does not trust the server's certificate");
-            }
-            Some(rustls::Error::InvalidMessage(_)) => {
-                return Some("; the server does not speak TLS: is it http:// there?");
-            }
-            Some(_) => return Some("; the server and this program found no TLS in common"),
-            None => next = error.source(),
+    let mut causes = iter::successors(Some(error), |error| cause(*error));
+    Some(match causes.find_map(|error| error.downcast_ref())? {
+        rustls::Error::InvalidCertificate(_) => {
+            "; this machine does not trust the server's certificate"
         }
-    }
-    None
+        rustls::Error::InvalidMessage(_) => "; the server does not speak TLS: is it http:// there?",
+        _ => "; the server and this program have no TLS in common",
+    })
 }
 
 /// What the waiting for an answer needs to know.
