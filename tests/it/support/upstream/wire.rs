@@ -161,7 +161,7 @@ impl Wire {
     /// The end of a good reply that was text.
     pub(crate) fn ends(self) -> String {
         match self {
-            Self::OpenAi => self.stops("stop"),
+            Self::OpenAi | Self::Ollama => self.stops("stop"),
             Self::Responses => {
                 self.typed([(
                     "response.output_item.done",
@@ -170,7 +170,6 @@ impl Wire {
             }
             Self::Anthropic => self.stops("end_turn"),
             Self::Gemini => self.stops("STOP"),
-            Self::Ollama => self.stops("stop"),
         }
     }
 
