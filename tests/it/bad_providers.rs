@@ -236,7 +236,7 @@ async fn a_certificate_that_nobody_vouches_for_is_never_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_name_that_is_no_server_s_is_in_the_error() {
+async fn a_name_that_does_not_resolve_is_in_the_error() {
     // Without a network a resolver may wait for longer than the provider does.
     let patience = Timeouts::default().with_connect(Duration::from_secs(2));
     let provider = OpenAiProvider::new("http://nowhere.invalid", None).unwrap();
