@@ -15,6 +15,7 @@ mod bad_providers;
 mod cli;
 mod crash;
 mod documents;
+mod each_wire;
 mod engine;
 mod providers;
 mod public_api;

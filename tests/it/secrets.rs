@@ -28,7 +28,7 @@ fn canary(n: usize) -> String {
 fn plant(site: &mut Site, upstream: &Upstream) -> Vec<Planted> {
     let mut planted = Vec::new();
     let mut toml = String::new();
-    for wire in Wire::ALL {
+    for wire in Wire::ALL.into_iter().filter(|wire| *wire != Wire::Responses) {
         let canary = canary(planted.len());
         let upper = wire.name().to_uppercase();
         let address = if wire == Wire::Ollama { "HOST" } else { "BASE_URL" };
@@ -36,12 +36,12 @@ fn plant(site: &mut Site, upstream: &Upstream) -> Vec<Planted> {
         site.set(&format!("{upper}_{address}"), &upstream.base_url(wire, "echoes"));
         planted.push(Planted { name: wire.name().to_owned(), canary });
     }
-    for (wire, way) in Wire::ALL.into_iter().flat_map(|wire| WAYS.map(|way| (wire, way))) {
+    let tables = Wire::ALL.into_iter().flat_map(|wire| WAYS.map(|way| (wire, way)));
+    // Chosen by a setting of a table alone.
+    for (wire, way) in tables.chain([(Wire::Responses, "echoes")]) {
         let (n, name) = (planted.len(), format!("{way}-{}", wire.name()));
         let canary = canary(n);
-        let (kind, url) = (wire.name(), upstream.base_url(wire, way));
-        writeln!(toml, "[[providers]]\nname = \"{name}\"\nkind = \"{kind}\"\nbase_url = \"{url}\"")
-            .unwrap();
+        toml += &wire.table(&name, &upstream.base_url(wire, way));
         if n % 2 == 0 {
             let variable = format!("KEY_{n}");
             writeln!(toml, "api_key_env = \"{variable}\"").unwrap();
@@ -168,7 +168,7 @@ async fn a_key_is_nowhere_although_every_service_echoes_it_wherever_it_can() {
         let output = site.command(arguments).output().await.unwrap();
         seen.command(&arguments.join(" "), output);
     }
-    for model in ["refuses-openai/good", "echoes/good", "breaks-anthropic/good"] {
+    for model in ["refuses-openai/good", "echoes-responses/good", "breaks-anthropic/good"] {
         let output =
             site.command(&["run", "g", "--model", model, "--json"]).output().await.unwrap();
         seen.command(&format!("run on {model}"), output);
@@ -204,7 +204,7 @@ async fn a_key_in_the_wrong_place_is_refused_and_not_quoted() {
         canary.clone(),
     ] {
         for wire in Wire::ALL {
-            if wire == Wire::Ollama && url == canary {
+            if wire == Wire::Responses || (wire == Wire::Ollama && url == canary) {
                 continue;
             }
             cases.push((table(wire.name(), &format!("base_url = \"{url}\"")), None));

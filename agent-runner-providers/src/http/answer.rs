@@ -1,6 +1,6 @@
 //! The answer of a service: how it is waited for, read, and made into an error.
 
-use std::{borrow::Cow, error::Error as StdError, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, io, iter, time::Duration};
 
 use agent_runner_core::llm::{ErrorKind, ProviderError, RateLimits, Recovery, SendState};
 use bytes::Bytes;
@@ -24,6 +24,26 @@ pub(super) fn deepest(error: &(dyn StdError + 'static)) -> String {
         error = source;
     }
     error.to_string()
+}
+
+/// The next cause of an error. An I/O error hides the one that it is made of.
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+/// What to do about a connection that failed for TLS, if it did.
+fn tls_hint(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    let mut causes = iter::successors(Some(error), |error| cause(*error));
+    Some(match causes.find_map(|error| error.downcast_ref())? {
+        rustls::Error::InvalidCertificate(_) => {
+            "; this machine does not trust the server's certificate"
+        }
+        rustls::Error::InvalidMessage(_) => "; the server does not speak TLS: is it http:// there?",
+        _ => "; the server and this program have no TLS in common",
+    })
 }
 
 /// What the waiting for an answer needs to know.
@@ -81,8 +101,8 @@ impl Call {
         } else {
             (ErrorKind::Network, SendState::Unknown, "lost the connection to")
         };
-        let cause = deepest(&error);
-        self.error(kind, format!("{what} {}: {cause}", self.place))
+        let (cause, hint) = (deepest(&error), tls_hint(&error).unwrap_or_default());
+        self.error(kind, format!("{what} {}: {cause}{hint}", self.place))
             .with_sent(sent)
             .with_source(error.without_url())
     }
@@ -206,7 +226,14 @@ impl Body {
 
     /// Makes an error of what the service said in an accepted answer.
     pub(crate) fn fault(&self, fault: Fault) -> ProviderError {
-        let mut error = self.call.error(fault.kind, self.call.excerpt(&fault.message));
+        let mut message = self.call.excerpt(&fault.message);
+        if fault.kind == ErrorKind::Auth {
+            message.push_str(match self.call.key {
+                Some(_) => "; check the API key",
+                None => "; set an API key",
+            });
+        }
+        let mut error = self.call.error(fault.kind, message);
         if let Some(wait) = fault.retry_after {
             error = error.with_retry_after(wait);
         }

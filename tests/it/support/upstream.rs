@@ -1,5 +1,8 @@
-//! A model's service behind four wire formats that does wrong what a service can do wrong. How is
-//! the first part of its path: `http://host/<way>/…`.
+//! A model's service behind five wire formats that does wrong what a service can do wrong, or what
+//! an agent needs. How is the first part of its path: `http://host/<way>/…`.
+
+mod request;
+mod wire;
 
 use std::{
     collections::BTreeSet,
@@ -17,263 +20,47 @@ use axum::{
 };
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
+use self::wire::Fault;
+pub(crate) use self::{request::Said, wire::Wire};
 use super::Background;
 
-/// What the service says is wrong.
-#[derive(Debug, Clone, Copy)]
-enum Fault {
-    Key,
-    Model,
-    Service,
-}
-
-/// What the service speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wire {
-    OpenAi,
-    Anthropic,
-    Gemini,
-    Ollama,
-}
-
-impl Wire {
-    pub(crate) const ALL: [Self; 4] = [Self::OpenAi, Self::Anthropic, Self::Gemini, Self::Ollama];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai",
-            Self::Anthropic => "anthropic",
-            Self::Gemini => "gemini",
-            Self::Ollama => "ollama",
-        }
-    }
-
-    fn of(path: &str) -> Self {
-        if path.contains("/chat/completions") {
-            Self::OpenAi
-        } else if path.contains("/v1/messages") {
-            Self::Anthropic
-        } else if path.contains("GenerateContent") {
-            Self::Gemini
-        } else {
-            Self::Ollama
-        }
-    }
-
-    fn content_type(self) -> &'static str {
-        if self == Self::Ollama { "application/x-ndjson" } else { "text/event-stream" }
-    }
-
-    fn frame(self, name: &str, data: &Value) -> String {
-        match self {
-            Self::OpenAi | Self::Gemini => format!("data: {data}\n\n"),
-            Self::Anthropic => format!("event: {name}\ndata: {data}\n\n"),
-            Self::Ollama => format!("{data}\n"),
-        }
-    }
-
-    /// The beginning of a reply that says something and calls itself `id`.
-    pub(crate) fn begins(self, id: &str, text: &str) -> String {
-        let frame = |name, data: Value| self.frame(name, &data);
-        match self {
-            Self::OpenAi => frame(
-                "",
-                json!({
-                    "id": id, "object": "chat.completion.chunk", "model": id,
-                    "system_fingerprint": id,
-                    "choices": [{"index": 0, "delta": {"role": "assistant", "content": text}}],
-                }),
-            ),
-            Self::Anthropic => {
-                frame(
-                    "message_start",
-                    json!({"type": "message_start", "message": {
-                        "id": id, "type": "message", "role": "assistant", "model": id, "content": [],
-                        "stop_reason": null, "usage": {"input_tokens": 1, "output_tokens": 1},
-                    }}),
-                ) + &frame(
-                    "content_block_start",
-                    json!({
-                        "type": "content_block_start", "index": 0,
-                        "content_block": {"type": "text", "text": ""},
-                    }),
-                ) + &frame(
-                    "content_block_delta",
-                    json!({
-                        "type": "content_block_delta", "index": 0,
-                        "delta": {"type": "text_delta", "text": text},
-                    }),
-                )
-            }
-            Self::Gemini => frame(
-                "",
-                json!({
-                    "responseId": id, "modelVersion": id,
-                    "candidates": [{"index": 0, "content": {"role": "model", "parts": [{"text": text}]}}],
-                }),
-            ),
-            Self::Ollama => frame(
-                "",
-                json!({
-                    "model": id, "message": {"role": "assistant", "content": text}, "done": false,
-                }),
-            ),
-        }
-    }
-
-    /// The end of a good reply.
-    pub(crate) fn ends(self) -> String {
-        let frame = |name, data: Value| self.frame(name, &data);
-        match self {
-            Self::OpenAi => {
-                frame(
-                    "",
-                    json!({
-                        "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
-                    }),
-                ) + "data: [DONE]\n\n"
-            }
-            Self::Anthropic => {
-                frame("content_block_stop", json!({"type": "content_block_stop", "index": 0}))
-                    + &frame(
-                        "message_delta",
-                        json!({
-                            "type": "message_delta", "delta": {"stop_reason": "end_turn"},
-                            "usage": {"output_tokens": 2},
-                        }),
-                    )
-                    + &frame("message_stop", json!({"type": "message_stop"}))
-            }
-            Self::Gemini => frame(
-                "",
-                json!({
-                    "candidates": [{"index": 0, "finishReason": "STOP"}],
-                    "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 2},
-                }),
-            ),
-            Self::Ollama => frame(
-                "",
-                json!({
-                    "message": {"role": "assistant", "content": ""}, "done": true,
-                    "done_reason": "stop", "prompt_eval_count": 1, "eval_count": 2,
-                }),
-            ),
-        }
-    }
-
-    /// A call of `time.now` whose arguments are not JSON, where the wire lets one send such.
-    fn calls_badly(self) -> String {
-        let bad = "{\"zone\": ";
-        match self {
-            Self::OpenAi => {
-                self.frame(
-                    "",
-                    &json!({"choices": [{"index": 0, "delta": {"tool_calls": [
-                        {"index": 0, "id": "c1", "type": "function",
-                         "function": {"name": "time_now", "arguments": bad}},
-                    ]}}]}),
-                ) + &self.frame(
-                    "",
-                    &json!({
-                        "choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}],
-                    }),
-                ) + "data: [DONE]\n\n"
-            }
-            Self::Anthropic => {
-                let frame = |name, data: Value| self.frame(name, &data);
-                frame(
-                    "message_start",
-                    json!({"type": "message_start", "message": {
-                        "id": "m", "role": "assistant", "model": "m", "content": [],
-                        "usage": {"input_tokens": 1, "output_tokens": 1},
-                    }}),
-                ) + &frame(
-                    "content_block_start",
-                    json!({
-                        "type": "content_block_start", "index": 0,
-                        "content_block": {"type": "tool_use", "id": "t1", "name": "time_now", "input": {}},
-                    }),
-                ) + &frame(
-                    "content_block_delta",
-                    json!({
-                        "type": "content_block_delta", "index": 0,
-                        "delta": {"type": "input_json_delta", "partial_json": bad},
-                    }),
-                ) + &frame("content_block_stop", json!({"type": "content_block_stop", "index": 0}))
-                    + &frame(
-                        "message_delta",
-                        json!({
-                            "type": "message_delta", "delta": {"stop_reason": "tool_use"},
-                            "usage": {"output_tokens": 2},
-                        }),
-                    )
-                    + &frame("message_stop", json!({"type": "message_stop"}))
-            }
-            Self::Gemini | Self::Ollama => self.begins("m", "no call") + &self.ends(),
-        }
-    }
-
-    /// The service's own way to say that something went wrong.
-    fn error(self, fault: Fault, message: &str) -> Value {
-        let [openai, anthropic, gemini] = match fault {
-            Fault::Key => ["invalid_api_key", "authentication_error", "UNAUTHENTICATED"],
-            Fault::Model => ["model_not_found", "not_found_error", "NOT_FOUND"],
-            Fault::Service => ["server_error", "api_error", "INTERNAL"],
-        };
-        match self {
-            Self::OpenAi => json!({"error": {
-                "message": message, "type": openai, "param": message, "code": openai,
-            }}),
-            Self::Anthropic => json!({"type": "error", "error": {
-                "type": anthropic, "message": message, "details": {"error_code": message},
-            }}),
-            Self::Gemini => json!({"error": {
-                "code": 500, "message": message, "status": gemini,
-                "details": [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": message}],
-            }}),
-            Self::Ollama => json!({"error": message}),
-        }
-    }
-
-    fn models(path: &str, id: &str) -> Value {
-        if path.ends_with("/api/tags") {
-            json!({"models": [{"name": "good"}, {"name": id}]})
-        } else if path.contains("/v1beta") {
-            let model = |id: &str| {
-                json!({
-                    "name": format!("models/{id}"), "displayName": id, "inputTokenLimit": 9_000,
-                    "supportedGenerationMethods": ["generateContent"],
-                })
-            };
-            json!({"models": [model("good"), model(id)]})
-        } else {
-            let model = |id: &str| json!({"id": id, "object": "model", "display_name": id});
-            json!({"object": "list", "data": [model("good"), model(id)], "has_more": false})
-        }
-    }
-}
+/// The tool that an agent here calls first, under any name that a wire gives it.
+const TOOL: &str = "time.now";
+/// The tool that is offered where an answer cannot be held to a schema beside tools.
+pub(crate) const FINAL_TOOL: &str = "final_answer";
+/// What an agent here says in the end, in two pieces.
+pub(crate) const ANSWER: [&str; 2] = ["I know ", "the time."];
 
 /// The service.
 pub(crate) struct Upstream {
     server: Background,
-    keys: Keys,
+    shared: Arc<Shared>,
 }
 
-type Keys = Arc<Mutex<BTreeSet<String>>>;
+#[derive(Debug)]
+struct Shared {
+    keys: Mutex<BTreeSet<String>>,
+    /// The prompts that it was given, with the way and the wire.
+    asked: Mutex<Vec<(String, Wire, Value)>>,
+    /// Replies that may be completed.
+    go_on: Semaphore,
+}
 
 impl Upstream {
     pub(crate) async fn start() -> Self {
-        let keys = Keys::default();
-        let router = Router::new().fallback(serve).with_state(Arc::clone(&keys));
-        Self { server: Background::serve(router).await, keys }
+        let (keys, asked) = (Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { keys, asked, go_on: Semaphore::new(0) });
+        let router = Router::new().fallback(serve).with_state(Arc::clone(&shared));
+        Self { server: Background::serve(router).await, shared }
     }
 
     /// Its address as a provider of that wire takes it, where it does wrong in that way.
     pub(crate) fn base_url(&self, wire: Wire, way: &str) -> String {
         let base = format!("http://{}/{way}", self.server.address);
         match wire {
-            Wire::OpenAi => base + "/v1",
+            Wire::OpenAi | Wire::Responses => base + "/v1",
             Wire::Gemini => base + "/v1beta",
             Wire::Anthropic | Wire::Ollama => base,
         }
@@ -286,7 +73,19 @@ impl Upstream {
 
     /// The keys that it was given until now.
     pub(crate) fn keys(&self) -> BTreeSet<String> {
-        self.keys.lock().unwrap().clone()
+        self.shared.keys.lock().unwrap().clone()
+    }
+
+    /// The prompts that it was given until now over that wire.
+    pub(crate) fn asked(&self, wire: Wire, way: &str) -> Vec<Value> {
+        let asked = self.shared.asked.lock().unwrap();
+        let own = asked.iter().filter(|(w, over, _)| w == way && *over == wire);
+        own.map(|(.., body)| body.clone()).collect()
+    }
+
+    /// Completes one reply of the way `agent`, which waits for that in the middle.
+    pub(crate) fn go_on(&self) {
+        self.shared.go_on.add_permits(1);
     }
 }
 
@@ -297,18 +96,28 @@ fn key(headers: &HeaderMap) -> String {
     bearer.or(header("x-api-key")).or(header("x-goog-api-key")).unwrap_or("no key").to_owned()
 }
 
-async fn serve(State(keys): State<Keys>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+async fn serve(
+    State(shared): State<Arc<Shared>>,
+    (method, uri, headers): (Method, Uri, HeaderMap),
+    body: Bytes,
+) -> Response {
     let path = uri.path();
     let way = path.split('/').nth(1).unwrap_or_default().to_owned();
     let (key, wire) = (key(&headers), Wire::of(path));
-    keys.lock().unwrap().insert(key.clone());
+    shared.keys.lock().unwrap().insert(key.clone());
     if path.ends_with("/api/show") {
         return (StatusCode::OK, json!({"capabilities": ["completion", "tools"]}).to_string())
             .into_response();
     }
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if method == Method::POST {
+        shared.asked.lock().unwrap().push((way.clone(), wire, request.clone()));
+    }
     let mut answer = match (method == Method::GET, way.as_str()) {
-        (true, "refuses" | "proxy" | "document") | (false, _) => wrong(&way, wire, &key),
+        (true, "refuses" | "proxy" | "document") => wrong(&way, wire, &key),
         (true, _) => (StatusCode::OK, Wire::models(path, &key).to_string()).into_response(),
+        (false, "agent" | "mends" | "misfits") => agent(shared, &way, wire, &request),
+        (false, _) => wrong(&way, wire, &key),
     };
     let echo = if path.contains("/honest/") { "req_42".to_owned() } else { key };
     for name in ["x-request-id", "request-id", "www-authenticate", "location", "x-should-retry"] {
@@ -316,6 +125,39 @@ async fn serve(State(keys): State<Keys>, method: Method, uri: Uri, headers: Head
         answer.headers_mut().insert(name, value.parse().unwrap());
     }
     answer
+}
+
+/// What a model says that first calls a tool. Then it answers: with a text, in pieces, or with what
+/// has to fit a schema, which it first does not, or never.
+fn agent(shared: Arc<Shared>, way: &str, wire: Wire, request: &Value) -> Response {
+    let (replies, offered) = (wire.replies(request), wire.offered(request));
+    let id = format!("call_{}", replies + 1);
+    let stream = |body| ([(CONTENT_TYPE, wire.content_type())], body).into_response();
+    if wire.results(request).is_empty() {
+        let like = |name: &str| name.replace(|c: char| !c.is_ascii_alphanumeric(), "");
+        let tool = offered.iter().find(|(name, _)| like(name) == like(TOOL));
+        let Some((name, _)) = tool else {
+            return (StatusCode::BAD_REQUEST, "the tool is not offered").into_response();
+        };
+        return stream(Body::from(wire.calls(&id, name, "{}")));
+    }
+    if way == "agent" {
+        let [begin, rest] = ANSWER;
+        let rest = wire.goes_on(rest) + &wire.ends();
+        let rest = stream::once(async move {
+            shared.go_on.acquire().await.unwrap().forget();
+            Ok::<_, Infallible>(rest)
+        });
+        let begin = stream::once(async move { Ok(wire.begins("m", begin)) });
+        return stream(Body::from_stream(begin.chain(rest)));
+    }
+    let fits = way == "mends" && replies > 1;
+    let answer = if fits { "{\"n\": 1}" } else { "{\"n\": \"one\"}" };
+    stream(Body::from(if offered.iter().any(|(name, _)| name == FINAL_TOOL) {
+        wire.calls(&id, FINAL_TOOL, answer)
+    } else {
+        wire.begins("m", answer) + &wire.ends()
+    }))
 }
 
 /// An answer to a prompt, or to any request that goes wrong.
@@ -334,7 +176,7 @@ fn wrong(way: &str, wire: Wire, key: &str) -> Response {
         "unknown" => body(
             StatusCode::NOT_FOUND,
             "application/json",
-            wire.error(Fault::Model, "model 'm' not found").to_string(),
+            wire.error(Fault::Model, "there is nothing of that name").to_string(),
         ),
         "proxy" => {
             let page =
@@ -348,7 +190,7 @@ fn wrong(way: &str, wire: Wire, key: &str) -> Response {
             wire.begins(key, "I begin ") + &wire.frame("error", &wire.error(Fault::Service, &said)),
         ),
         "cut" => stream(wire.begins(key, key)),
-        "arguments" => stream(wire.calls_badly()),
+        "arguments" => stream(wire.calls("c1", "time_now", "{\"zone\": ")),
         "line" => {
             let text = "x".repeat(10 * 1024 * 1024);
             stream(wire.begins("m", &text) + &wire.ends())
