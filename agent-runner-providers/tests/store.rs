@@ -14,6 +14,7 @@ mod store {
     mod damage;
     mod differential;
     mod guards;
+    mod spending;
     mod support;
     mod texts;
 }

@@ -49,16 +49,19 @@ impl Usage {
     /// All tokens, or `None` when nothing is known.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
-        let known = [self.input, self.output, self.cache_read, self.cache_write];
-        known.iter().any(Option::is_some).then(|| known.iter().flatten().sum())
+        sum(&[self.input, self.output, self.cache_read, self.cache_write])
     }
 
     /// The tokens of the whole prompt, cached or not; `None` when nothing of it is known.
     #[must_use]
     pub fn prompt(&self) -> Option<u64> {
-        let known = [self.input, self.cache_read, self.cache_write];
-        known.iter().any(Option::is_some).then(|| known.iter().flatten().sum())
+        sum(&[self.input, self.cache_read, self.cache_write])
     }
+}
+
+/// The sum of what is known; a server may say any number.
+fn sum(known: &[Option<u64>]) -> Option<u64> {
+    known.iter().flatten().copied().reduce(u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -73,5 +76,14 @@ mod tests {
         assert_eq!((sum.input, sum.output, sum.reasoning), (Some(7), Some(5), None));
         assert_eq!(sum.total(), Some(12));
         assert_eq!(Usage::default().total(), None);
+    }
+
+    #[test]
+    fn absurd_numbers_stop_at_the_largest() {
+        let (most, one) = (Some(u64::MAX), Some(1));
+        let usage = Usage { input: most, output: one, cache_read: one, ..Usage::default() };
+        assert_eq!((usage.total(), usage.prompt()), (most, most));
+        assert_eq!(usage.plus(usage).total(), most);
+        assert_eq!(Usage { output: one, ..Usage::default() }.prompt(), None);
     }
 }

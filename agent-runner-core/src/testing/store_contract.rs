@@ -138,6 +138,7 @@ macro_rules! store_contract {
                 days_and_accounts_are_added_up_apart,
                 what_no_run_spent_is_booked_as_well,
                 no_amount_is_too_large,
+                absurd_amounts_hold_up_no_later_question_or_wish,
             }
             rules {
                 a_patch_changes_what_it_names_and_keeps_the_rest,

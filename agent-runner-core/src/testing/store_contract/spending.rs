@@ -13,6 +13,9 @@ use crate::{
 
 const TODAY: Day = Day(20_000);
 
+/// Amounts up to this one are kept as they are.
+const AMOUNT_MIN: u64 = 1 << 50;
+
 fn tokens(tokens: u64) -> Spend {
     let micro_usd = MicroUsd(tokens.saturating_mul(2));
     Spend { requests: 1, tokens, micro_usd, unpriced: 1, busy_ms: tokens }
@@ -215,6 +218,50 @@ pub async fn no_amount_is_too_large<H: StoreHarness>() {
         f.book(&run, "a", u64::MAX).await;
     }
     let (booked, _) = f.sums(Some(project(&run)), None).await;
-    assert!(booked >= 1 << 60, "{booked}");
+    assert!(booked >= AMOUNT_MIN, "{booked}");
     assert!(refused(f.wish(&run, "b", 1, 1 << 50).await));
+}
+
+/// Neither does a service that does so for weeks.
+pub async fn absurd_amounts_hold_up_no_later_question_or_wish<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let run = f.claimed().await;
+    let most = Spend {
+        requests: u64::MAX,
+        tokens: u64::MAX,
+        micro_usd: MicroUsd(u64::MAX),
+        unpriced: u64::MAX,
+        busy_ms: u64::MAX,
+    };
+    let provider = Account::Provider("p".to_owned());
+    for day in (TODAY.0 - 30..=TODAY.0).map(Day) {
+        for _ in 0..2 {
+            let lines = [project(&run), provider.clone()];
+            let lines = lines.map(|account| SpendLine { account, day }).to_vec();
+            f.store.book(most, lines).await.expect("the store answers");
+        }
+    }
+    let unlimited = |id: &str| Reserve { amount: most, limits: vec![], ..wish(&run, id, 0, 0) };
+    for id in ["a", "b", "c", "d", "e", "f", "g", "h", "i"] {
+        let reserved = f.store.reserve(unlimited(id)).await.expect("the store answers");
+        assert_eq!(reserved, Reserved::Granted, "{id}");
+    }
+    for day in [None, Some(TODAY)] {
+        for account in [None, Some(project(&run)), Some(provider.clone())] {
+            let spent = f.spent(account.clone(), day).await;
+            let booked = spent.booked;
+            let least = [booked.requests, booked.tokens, booked.micro_usd.0, booked.busy_ms];
+            assert!(least.iter().all(|sum| *sum >= AMOUNT_MIN), "{account:?} {day:?} {spent:?}");
+            let reserved = spent.reserved.tokens >= AMOUNT_MIN;
+            assert_eq!(reserved, account != Some(provider.clone()), "{account:?} {spent:?}");
+        }
+    }
+    assert!(refused(f.wish(&run, "j", 1, AMOUNT_MIN).await));
+    let query = SpendQuery { account: Some(Account::Tree(run.id)), day: None };
+    let budget = Budget { tokens: Some(1), ..Budget::default() };
+    let modest = Reserve { limits: vec![(query, budget)], ..wish(&run, "k", 1, 0) };
+    assert_eq!(f.store.reserve(modest).await.expect("the store answers"), Reserved::Granted);
+    ended(&f, &run).await;
+    let (booked, reserved) = f.sums(None, Some(TODAY)).await;
+    assert!(booked >= AMOUNT_MIN && reserved == 0, "{booked} {reserved}");
 }

@@ -30,7 +30,6 @@ CREATE TABLE reservation (
     PRIMARY KEY (run_id, id, account)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX reservation_account ON reservation (account, day);
-CREATE INDEX reservation_day ON reservation (day, account);
 
 CREATE TRIGGER spend_only_grows BEFORE UPDATE ON spend
 WHEN NEW.requests < OLD.requests OR NEW.tokens < OLD.tokens OR NEW.micro_usd < OLD.micro_usd

@@ -6,10 +6,11 @@
 use std::collections::{HashMap, HashSet};
 
 use agent_runner_core::{
+    budget::Spend,
     id::{ProjectId, RunId, StepKey, WorkerId},
     run::{Run, RunStatus},
     step::StepStatus,
-    store::{Appended, Blob, Expect, Ready, SignalRow, StoreError, StoreErrorKind},
+    store::{Appended, Blob, Expect, Ready, SignalRow, SpendLine, StoreError, StoreErrorKind},
 };
 use sqlx::sqlite::SqliteRow;
 
@@ -59,6 +60,8 @@ pub(super) struct Plan<'a> {
     listings: HashMap<RunId, Option<i64>>,
     blobs: Vec<(RunId, &'a Blob)>,
     bookings: Bookings<'a>,
+    /// Whether any run has reserved anything.
+    reserved: bool,
 }
 
 /// What became of a creation.
@@ -118,6 +121,7 @@ impl<'a> Plan<'a> {
         for (project, key, run) in row.json::<Vec<(ProjectId, String, RunId)>>("keys")? {
             self.keys.insert((project, key), run);
         }
+        self.reserved = row.get("reserved")?;
         Ok(())
     }
 
@@ -197,6 +201,11 @@ impl<'a> Plan<'a> {
         Ok(appended)
     }
 
+    /// Books what no run spent.
+    pub(super) fn book(&mut self, amount: Spend, lines: &'a [SpendLine]) {
+        self.bookings.book(amount, lines);
+    }
+
     fn list(&mut self, run: RunId, ready: Ready) {
         match ready {
             Ready::Keep => {}
@@ -213,7 +222,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The parameters of `write.sql`; `None` when there is nothing to write.
-    pub(super) fn rows(&self) -> Result<Option<[String; 7]>, sqlx::Error> {
+    pub(super) fn rows(&self) -> Result<Option<[String; 8]>, sqlx::Error> {
         if self.is_empty() {
             return Ok(None);
         }
@@ -233,17 +242,21 @@ impl<'a> Plan<'a> {
             json(&self.steps)?,
             json(&self.signals)?,
             json(&listings)?,
+            self.bookings.booked()?,
         ]))
     }
 
-    /// The parameters of `spend.sql`; `None` when nothing is booked.
-    pub(super) fn spend_rows(&self) -> Result<Option<[String; 3]>, sqlx::Error> {
-        self.bookings.rows()
+    /// The further parameters of `settle.sql`; `None` when no reservation can have to go.
+    pub(super) fn settled(&self) -> Result<Option<[String; 2]>, sqlx::Error> {
+        let settles = self.reserved && self.bookings.settles();
+        settles.then(|| self.bookings.settled()).transpose()
     }
 
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.new_runs.is_empty() && self.runs.values().all(|known| known.changes.is_none())
+        self.new_runs.is_empty()
+            && self.bookings.is_empty()
+            && self.runs.values().all(|known| known.changes.is_none())
     }
 
     /// Payloads and the runs they belong to. Their bytes do not go through JSON.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent_runner_core::{
-    budget::Spend,
+    budget::{Account, Spend},
     id::{RunId, WorkerId},
     llm::MicroUsd,
     run::RunStatus,
@@ -18,8 +18,37 @@ use sqlx::{
 use super::{op::Answer, perform::Halt, plan::no_run, prepare::json};
 use crate::store::rows::Fields;
 
-/// Largest amount that is kept: sums of two stay far from what an integer cannot hold.
-const AMOUNT_MAX: u64 = 1 << 61;
+/// Largest amount that is kept, in one line and by `write.sql` and `settle.sql` in a sum of lines.
+const AMOUNT_MAX: u64 = 1 << 50;
+
+/// Adds up the lines of a condition. `total` never fails: above 2^53 it is about right. A run
+/// ($1) and a name ($2) choose a reservation that does not count.
+macro_rules! spent {
+    ($lines:literal) => {
+        concat!(
+            "SELECT (SELECT ",
+            spent!(),
+            " FROM spend WHERE ",
+            $lines,
+            ") AS booked, (SELECT ",
+            spent!(),
+            " FROM reservation WHERE ",
+            $lines,
+            " AND NOT (run_id = coalesce($1, x'') AND id = coalesce($2, ''))) AS reserved"
+        )
+    };
+    () => {
+        "json_array(CAST(total(requests) AS INTEGER), CAST(total(tokens) AS INTEGER), \
+         CAST(total(micro_usd) AS INTEGER), CAST(total(unpriced) AS INTEGER), \
+         CAST(total(busy_ms) AS INTEGER))"
+    };
+}
+
+pub(super) const SPENT_ACCOUNT: &str = spent!("account = $3");
+pub(super) const SPENT_ACCOUNT_DAY: &str = spent!("account = $3 AND day = $4");
+pub(super) const SPENT_PROJECTS: &str = spent!("account >= 'project:' AND account < 'project;'");
+pub(super) const SPENT_PROJECTS_DAY: &str =
+    spent!("day = $4 AND account >= 'project:' AND account < 'project;'");
 
 /// requests, tokens, `micro_usd`, unpriced, `busy_ms`.
 type Amounts = [u64; 5];
@@ -49,10 +78,14 @@ impl<'a> Bookings<'a> {
     pub(super) fn add(&mut self, run: RunId, bookings: &'a [Booking]) {
         for booking in bookings {
             self.settled.push((run, &booking.id));
-            for line in &booking.lines {
-                let sum = self.booked.entry(line).or_default();
-                *sum = sum.plus(booking.amount);
-            }
+            self.book(booking.amount, &booking.lines);
+        }
+    }
+
+    pub(super) fn book(&mut self, amount: Spend, lines: &'a [SpendLine]) {
+        for line in lines {
+            let sum = self.booked.entry(line).or_default();
+            *sum = sum.plus(amount);
         }
     }
 
@@ -60,38 +93,27 @@ impl<'a> Bookings<'a> {
         self.ended.push(run);
     }
 
-    /// The parameters of `spend.sql`; `None` when there is nothing to write.
-    pub(super) fn rows(&self) -> Result<Option<[String; 3]>, sqlx::Error> {
-        if self.settled.is_empty() && self.ended.is_empty() {
-            return Ok(None);
-        }
+    /// Whether there is nothing to book.
+    pub(super) fn is_empty(&self) -> bool {
+        self.booked.is_empty()
+    }
+
+    /// Whether reservations, if there are any, may have to go.
+    pub(super) fn settles(&self) -> bool {
+        !self.settled.is_empty() || !self.ended.is_empty()
+    }
+
+    /// The rows to book.
+    pub(super) fn booked(&self) -> Result<String, sqlx::Error> {
         let booked: Vec<LineRow> =
             self.booked.iter().map(|(line, amount)| line_row(line, *amount)).collect();
-        Ok(Some([json(&self.settled)?, json(&booked)?, json(&self.ended)?]))
+        json(&booked)
     }
-}
 
-/// Writes what a group books.
-pub(super) async fn write(
-    conn: &mut SqliteConnection,
-    rows: [String; 3],
-) -> Result<(), sqlx::Error> {
-    let mut query = sqlx::query(include_str!("statements/spend.sql"));
-    for rows in rows {
-        query = query.bind(rows);
+    /// The parameters of `settle.sql` that `write.sql` does not have.
+    pub(super) fn settled(&self) -> Result<[String; 2], sqlx::Error> {
+        Ok([json(&self.settled)?, json(&self.ended)?])
     }
-    query.execute(conn).await.map(drop)
-}
-
-/// Books what no run spent.
-pub(super) async fn book(
-    conn: &mut SqliteConnection,
-    amount: Spend,
-    lines: &[SpendLine],
-) -> Result<Answer, Halt> {
-    let rows: Vec<LineRow> = lines.iter().map(|line| line_row(line, amount)).collect();
-    write(conn, ["[]".to_owned(), json(&rows)?, "[]".to_owned()]).await?;
-    Ok(Answer::Done)
 }
 
 /// Grants a wish to spend if every limit allows it. The writer holds the lock, so nothing else is
@@ -142,14 +164,20 @@ pub(super) fn spent_statement<'q>(
     query: &SpendQuery,
     without: Option<(RunId, &str)>,
 ) -> Query<'q, Sqlite, SqliteArguments> {
-    sqlx::query(include_str!("../statements/spent.sql"))
-        .bind(query.account.as_ref().map(agent_runner_core::budget::Account::key))
-        .bind(query.day.map(|day| day.0))
+    let sql = match (&query.account, query.day) {
+        (Some(_), None) => SPENT_ACCOUNT,
+        (Some(_), Some(_)) => SPENT_ACCOUNT_DAY,
+        (None, None) => SPENT_PROJECTS,
+        (None, Some(_)) => SPENT_PROJECTS_DAY,
+    };
+    sqlx::query(sql)
         .bind(without.map(|(run, _)| run.as_uuid().into_bytes().to_vec()))
         .bind(without.map(|(_, id)| id.to_owned()))
+        .bind(query.account.as_ref().map(Account::key))
+        .bind(query.day.map(|day| day.0))
 }
 
-/// The row of `spent.sql`.
+/// The row of such a statement.
 pub(super) fn spent(row: &SqliteRow) -> Result<Spent, sqlx::Error> {
     let row = Fields(row);
     let read = |column: &str| -> Result<Spend, sqlx::Error> {

@@ -137,12 +137,28 @@ async fn the_writer_waits_for_the_disk_and_checks_references() {
 fn statements(sql: &'static str) -> impl Iterator<Item = String> {
     let lines = sql.lines().filter(|line| !line.starts_with("--"));
     let text = lines.collect::<Vec<_>>().join("\n");
-    let statements: Vec<String> = text.split(';').map(|part| part.trim().to_owned()).collect();
+    let bare = |part: &str| part.trim().trim_end_matches(';').to_owned();
+    let statements: Vec<String> = text.split(";\n").map(bare).collect();
     statements.into_iter().filter(|statement| {
         !["BEGIN", "COMMIT", "PRAGMA"].iter().any(|word| statement.starts_with(word))
             && !statement.is_empty()
     })
 }
+
+const TABLES: [&str; 10] = [
+    "run",
+    "request",
+    "ready",
+    "event",
+    "step",
+    "signal",
+    "blob",
+    "record",
+    "spend",
+    "reservation",
+];
+
+const ANY_RESERVATION: &str = "EXISTS (SELECT 1 FROM reservation)";
 
 #[tokio::test]
 async fn no_statement_of_the_hot_path_scans_a_table() {
@@ -152,6 +168,13 @@ async fn no_statement_of_the_hot_path_scans_a_table() {
     for sql in [
         include_str!("statements/guards.sql"),
         include_str!("statements/write.sql"),
+        include_str!("statements/settle.sql"),
+        include_str!("statements/reserve.sql"),
+        include_str!("statements/unreserve.sql"),
+        spend::SPENT_ACCOUNT,
+        spend::SPENT_ACCOUNT_DAY,
+        spend::SPENT_PROJECTS,
+        spend::SPENT_PROJECTS_DAY,
         include_str!("statements/blob_put.sql"),
         include_str!("statements/claimable.sql"),
         include_str!("statements/claim.sql"),
@@ -176,17 +199,43 @@ async fn no_statement_of_the_hot_path_scans_a_table() {
             for row in rows {
                 let detail: String = row.get("detail");
                 seen += 1;
-                for table in
-                    ["run", "request", "ready", "event", "step", "signal", "blob", "record"]
-                {
+                for table in TABLES {
                     let scan = format!("SCAN {table}");
                     let whole = detail == scan || detail.starts_with(&format!("{scan} USING"));
                     // Indexes that hold only rows of interest.
                     let partial = detail.contains("run_owner") || detail.contains("run_canceling");
-                    assert!(!whole || partial, "{detail}\n{statement}");
+                    // Stops at the first row.
+                    let any = table == "reservation" && statement.contains(ANY_RESERVATION);
+                    assert!(!whole || partial || any, "{detail}\n{statement}");
                 }
             }
         }
     }
     assert!(seen > 30, "plans were read");
+}
+
+#[tokio::test]
+async fn a_question_about_a_day_reads_the_rows_of_that_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut conn, ..) = connection(&dir).await;
+    for (sql, spend, reservation) in [
+        (
+            spend::SPENT_ACCOUNT_DAY,
+            "spend USING PRIMARY KEY (account=? AND day=?)",
+            "reservation USING INDEX reservation_account (account=? AND day=?)",
+        ),
+        // What is reserved is only what is under way; it needs no index by day.
+        (
+            spend::SPENT_PROJECTS_DAY,
+            "spend USING INDEX spend_day (day=? AND account>? AND account<?)",
+            "reservation USING INDEX reservation_account (account>? AND account<?)",
+        ),
+    ] {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows = sqlx::query(explain).fetch_all(&mut conn).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        for wanted in [spend, reservation] {
+            assert!(plan.contains(&format!("SEARCH {wanted}")), "{wanted}\n{plan:?}\n{sql}");
+        }
+    }
 }

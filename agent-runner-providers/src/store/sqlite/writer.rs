@@ -30,7 +30,6 @@ use super::{
     perform::{Halt, perform},
     plan::{self, Creation, Plan},
     prepare::micros,
-    spend,
 };
 use crate::store::rows::{self, Fields};
 
@@ -46,8 +45,14 @@ const PACE_MAX: Duration = Duration::from_millis(100);
 /// Quiet time before housekeeping.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
-/// `write.sql` with the commit in the same round trip.
-const WRITE_AND_COMMIT: &str = concat!(include_str!("statements/write.sql"), "COMMIT;");
+/// What writes a group's rows, in one round trip, with the commit when nothing follows.
+macro_rules! writing {
+    ($($more:tt)*) => { concat!(include_str!("statements/write.sql"), $($more)*) };
+}
+const WRITE: &str = writing!();
+const WRITE_AND_COMMIT: &str = writing!("COMMIT;");
+const SETTLE: &str = writing!(include_str!("statements/settle.sql"));
+const SETTLE_AND_COMMIT: &str = writing!(include_str!("statements/settle.sql"), "COMMIT;");
 
 /// A write and whom to answer.
 #[derive(Debug)]
@@ -235,15 +240,17 @@ impl Writer {
         let now = self.clock.now();
         let drafts: Vec<Draft> = ops.iter().map(|op| Draft::of(op, &mut plan)).collect();
         let rows = plan.rows()?;
-        if let Some(booked) = plan.spend_rows()? {
-            spend::write(&mut self.conn, booked).await?;
-        }
         let rows_only =
             plan.blobs().is_empty() && drafts.iter().all(|draft| matches!(draft, Draft::Done(_)));
-        match rows {
-            Some(rows) if rows_only => self.insert(WRITE_AND_COMMIT, rows).await?,
-            Some(rows) => self.insert(include_str!("statements/write.sql"), rows).await?,
-            None => {}
+        if let Some(rows) = rows {
+            let settled = plan.settled()?;
+            let sql = match (&settled, rows_only) {
+                (None, false) => WRITE,
+                (None, true) => WRITE_AND_COMMIT,
+                (Some(_), false) => SETTLE,
+                (Some(_), true) => SETTLE_AND_COMMIT,
+            };
+            self.insert(sql, rows.into_iter().chain(settled.into_iter().flatten())).await?;
         }
         for (run, blob) in plan.blobs() {
             sqlx::query(include_str!("statements/blob_put.sql"))
@@ -283,7 +290,11 @@ impl Writer {
         plan.learn(&row)
     }
 
-    async fn insert(&mut self, sql: &'static str, rows: [String; 7]) -> Result<(), sqlx::Error> {
+    async fn insert(
+        &mut self,
+        sql: &'static str,
+        rows: impl Iterator<Item = String>,
+    ) -> Result<(), sqlx::Error> {
         let mut query = sqlx::query(sql);
         for rows in rows {
             query = query.bind(rows);
@@ -364,6 +375,10 @@ impl Draft {
                 Ok(Creation::Existing(run)) => Self::Existing(run),
                 Err(error) => Self::Done(Err(error)),
             },
+            Op::Book { amount, lines } => {
+                plan.book(*amount, lines);
+                Self::Done(Ok(Answer::Done))
+            }
             _ => Self::Open,
         }
     }

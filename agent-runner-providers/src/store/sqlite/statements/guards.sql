@@ -20,4 +20,5 @@ SELECT
             json_array(lower(hex(project_id)), idempotency_key, lower(hex(run_id))))
         FROM json_each($4) AS wanted CROSS JOIN request
             ON request.project_id = unhex(wanted.value ->> 0, '-')
-            AND request.idempotency_key = wanted.value ->> 1) AS keys;
+            AND request.idempotency_key = wanted.value ->> 1) AS keys,
+    EXISTS (SELECT 1 FROM reservation) AS reserved;

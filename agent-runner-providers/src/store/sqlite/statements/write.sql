@@ -1,6 +1,7 @@
 -- A group of batches and creations: one statement per table, whatever the size of the group.
 -- $1 new runs, $2 their requests, $3 changed runs, $4 events, $5 steps, $6 signals,
--- $7 [run, moment or null] of runs whose listing changes
+-- $7 [run, moment or null] of runs whose listing changes, $8 [account, day, requests, tokens,
+-- micro_usd, unpriced, busy_ms] to book; amounts stop at 2^50
 INSERT INTO run (id, status, priority, park_reason, park_wake_at, park_waiting_on,
     pause_requested, cancel_requested, cancel_reason, output, error, usage, spend, deadline_at,
     started_at, recoveries, epoch, control, next_seq)
@@ -64,3 +65,12 @@ INSERT INTO ready (run_id, priority, runnable_at)
 SELECT run.id, run.priority, wanted.value ->> 1
 FROM json_each($7) AS wanted CROSS JOIN run ON run.id = unhex(wanted.value ->> 0, '-')
 WHERE wanted.value ->> 1 IS NOT NULL;
+INSERT INTO spend (account, day, requests, tokens, micro_usd, unpriced, busy_ms)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
+FROM json_each($8) WHERE true
+ON CONFLICT (account, day) DO UPDATE SET
+    requests = min(requests + excluded.requests, 1125899906842624),
+    tokens = min(tokens + excluded.tokens, 1125899906842624),
+    micro_usd = min(micro_usd + excluded.micro_usd, 1125899906842624),
+    unpriced = min(unpriced + excluded.unpriced, 1125899906842624),
+    busy_ms = min(busy_ms + excluded.busy_ms, 1125899906842624);
