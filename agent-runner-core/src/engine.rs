@@ -12,6 +12,7 @@ mod journal;
 mod lease;
 mod live;
 mod new_run;
+mod oneshot;
 mod project;
 mod query;
 mod wait;
@@ -26,6 +27,7 @@ pub use self::{
     inbox::NewMessage,
     live::{Frame, LiveFrame, LiveKind, WatchOptions},
     new_run::NewRun,
+    oneshot::{OneShot, OneShotError},
     project::{NewProject, ProjectPatch, VersionedProject},
     query::{RunUsage, StepDetail, StepUsage},
     wait::WAIT_TOOL,

@@ -18,11 +18,11 @@ use super::{
 };
 use crate::{
     agent::ModelName,
-    budget::{Account, Budget, BudgetScope, Day, Spend},
+    budget::{Account, Budget, BudgetScope, Day},
     event::EventBody,
     id::{ProjectId, RunId, StepKey},
     limits,
-    llm::{Cost, LlmFinished, MicroUsd, Price, Usage},
+    llm::{Cost, LlmFinished, Price, Usage},
     machine::{OpenCall, RunState},
     project::Project,
     run::{ParkReason, Run},
@@ -216,55 +216,6 @@ impl Engine {
             today: self.inner.store.spent(&of(Some(day))).await?,
             total: self.inner.store.spent(&of(None)).await?,
         })
-    }
-
-    /// Books a model call that no run made, on the default project and the provider.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn book_call(
-        &self,
-        model: &ModelName,
-        finished: &LlmFinished,
-        elapsed: Duration,
-    ) -> Result<Option<Cost>, EngineError> {
-        let cost = self.inner.cost(model, finished);
-        let money = cost.as_ref().map(|cost| cost.micro_usd);
-        let busy = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let amount = Spend::of_call(&finished.usage, money, busy);
-        let project = self.default_project().await?.id;
-        let day = Day::of(self.inner.clock.now());
-        let provider = Account::Provider(model.provider().to_owned());
-        let line = |account| SpendLine { account, day };
-        let lines = vec![line(Account::Project(project)), line(provider)];
-        self.inner.store.book(amount, lines).await?;
-        Ok(cost)
-    }
-
-    /// Whether the day's budget of this program, or the default project's, is spent: the sentence
-    /// that says so. For calls that no run makes.
-    ///
-    /// # Errors
-    /// What the store says.
-    pub async fn over_budget(&self) -> Result<Option<String>, EngineError> {
-        let project = self.default_project().await?;
-        let today = Some(Day::of(self.inner.clock.now()));
-        let account = Some(Account::Project(project.id));
-        let budgets = [
-            (BudgetScope::Project, project.budget, account.clone(), None),
-            (BudgetScope::ProjectDay, project.daily_budget, account, today),
-            (BudgetScope::Day, self.inner.options.daily_budget, None, today),
-        ];
-        let one = Spend { requests: 1, tokens: 1, micro_usd: MicroUsd(1), ..Spend::default() };
-        for (scope, budget, account, day) in budgets {
-            let Some(budget) = budget.filter(Budget::is_limited) else { continue };
-            let spent = self.inner.store.spent(&SpendQuery { account, day }).await?;
-            if let Some((resource, limit)) = budget.exceeded(spent.booked.plus(spent.reserved), one)
-            {
-                return Ok(Some(format!("{scope} of {limit} {} is spent", resource.as_str())));
-            }
-        }
-        Ok(None)
     }
 
     /// Gives a run another budget, or none. A run that waits for its budget goes on.

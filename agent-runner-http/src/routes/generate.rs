@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_runner_core::{
     agent::ModelName,
-    engine::Engine,
+    engine::{OneShot, OneShotError},
     llm::{
         BoxStream, CallCx, ErrorKind, LlmEvent, LlmFinished, LlmProvider, LlmRequest, ProviderError,
     },
@@ -19,7 +19,6 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::time::Instant;
-use tracing::warn;
 
 use super::provider::find;
 use crate::{
@@ -63,28 +62,36 @@ pub(crate) async fn generate(
 ) -> Result<Response, Problem> {
     let provider = find(&api, &name)?;
     let timeout = check(&wanted, api.options().wait_max)?;
-    if let Some(spent) = api.engine().over_budget().await? {
-        return Err(Problem::new(Code::BudgetExceeded, format!("{spent}; raise it, or wait")));
-    }
     let mut cx = CallCx::new(api.engine().ids().next().to_string());
     cx.timeout = Some(timeout);
+    let start = Instant::now();
+    let model = model(&api, &*provider, wanted.model.as_deref(), &cx).await?;
+    let streamed = wanted.stream;
+    let request = request(&model, wanted);
+    let asked = ModelName::new(&name, &model);
     let call = Call {
-        engine: api.engine().clone(),
-        start: Instant::now(),
-        deadline: Instant::now() + timeout,
-        model: model(&api, &*provider, wanted.model.as_deref(), &cx).await?,
+        shot: api.engine().begin_one_shot(asked, &request).await.map_err(refused)?,
+        start,
+        deadline: start + timeout,
         provider: name,
         request_id,
     };
-    let streamed = wanted.stream;
-    let request = request(&call.model, wanted);
-    let asked = tokio::time::timeout_at(call.deadline, provider.stream(&request, &cx)).await;
-    let reply = asked.map_err(|_| call.late())??;
+    let reply = tokio::time::timeout_at(call.deadline, provider.stream(&request, &cx)).await;
+    let reply = match reply.unwrap_or_else(|_| Err(call.late())) {
+        Ok(reply) => reply,
+        Err(error) => return Err(call.failed(error).await.into()),
+    };
     if streamed {
         return Ok(respond(Format::Sse, call.events(reply)));
     }
-    let finished = call.finish(reply).await?;
-    Ok(Json(call.generated(finished).await).into_response())
+    Ok(Json(call.finish(reply).await?).into_response())
+}
+
+fn refused(error: OneShotError) -> Problem {
+    match error {
+        OneShotError::OverBudget(why) => Problem::new(Code::BudgetExceeded, why),
+        OneShotError::Engine(error) => error.into(),
+    }
 }
 
 fn check(wanted: &Generate, max: Duration) -> Result<Duration, Problem> {
@@ -148,9 +155,8 @@ fn request(model: &str, wanted: Generate) -> LlmRequest {
 
 /// One call in progress.
 struct Call {
-    engine: Engine,
+    shot: OneShot,
     provider: String,
-    model: String,
     request_id: String,
     start: Instant,
     deadline: Instant,
@@ -173,42 +179,48 @@ impl Call {
         )
     }
 
-    async fn next(&self, reply: &mut Reply) -> Result<LlmEvent, ProviderError> {
-        match tokio::time::timeout_at(self.deadline, reply.next()).await {
-            Ok(Some(event)) => event,
-            Ok(None) => Err(self.cut_short()),
-            Err(_) => Err(self.late()),
-        }
+    async fn next(&mut self, reply: &mut Reply) -> Result<LlmEvent, ProviderError> {
+        let event = match tokio::time::timeout_at(self.deadline, reply.next()).await {
+            Ok(Some(event)) => event?,
+            Ok(None) => return Err(self.cut_short()),
+            Err(_) => return Err(self.late()),
+        };
+        self.shot.hear(&event);
+        Ok(event)
     }
 
-    async fn finish(&self, mut reply: Reply) -> Result<LlmFinished, ProviderError> {
+    async fn finish(mut self, mut reply: Reply) -> Result<Generated, ProviderError> {
         loop {
-            if let LlmEvent::Finished(finished) = self.next(&mut reply).await? {
-                return Ok(*finished);
+            match self.next(&mut reply).await {
+                Ok(LlmEvent::Finished(finished)) => return Ok(self.generated(*finished).await),
+                Ok(_) => {}
+                Err(error) => return Err(self.failed(error).await),
             }
         }
     }
 
-    /// The reply for the client, booked on the provider and the default project.
-    async fn generated(&self, finished: LlmFinished) -> Generated {
-        let asked = ModelName::new(&self.provider, &self.model);
-        let answered = finished.answered_by.as_ref().filter(|model| **model != asked);
+    /// The error again, after what the call took is booked.
+    async fn failed(self, error: ProviderError) -> ProviderError {
+        self.shot.fail(&error).await;
+        error
+    }
+
+    /// The reply for the client, after it is booked.
+    async fn generated(self, finished: LlmFinished) -> Generated {
+        let asked = self.shot.model().clone();
         let elapsed = self.start.elapsed();
-        let booked = self.engine.book_call(&asked, &finished, elapsed).await;
-        let cost = booked.unwrap_or_else(|error| {
-            warn!(%error, "a call could not be booked");
-            finished.cost.clone()
-        });
+        let finished = self.shot.finish(finished).await;
+        let answered = finished.answered_by.filter(|model| *model != asked);
         Generated {
-            provider: self.provider.clone(),
-            answered_by: answered.map(ToString::to_string),
+            provider: self.provider,
+            answered_by: answered.as_ref().map(ToString::to_string),
             model: asked.to_string(),
             text: finished.message.plain_text(),
             stop: json!(finished.stop),
             stop_detail: finished.stop_detail,
             notices: finished.notices,
             usage: finished.usage.into(),
-            cost: cost.map(Into::into),
+            cost: finished.cost.map(Into::into),
             provider_request_id: finished.request_id,
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         }
@@ -218,7 +230,7 @@ impl Call {
     fn events(self, reply: Reply) -> BoxStream<'static, Bytes> {
         let state = Some((self, reply));
         Box::pin(stream::unfold(state, |state| async move {
-            let (call, mut reply) = state?;
+            let (mut call, mut reply) = state?;
             loop {
                 let delta = |kind: &str, text: String| {
                     let data = json!({"type": DELTA, "payload": {"kind": kind, "text": text}});
@@ -231,19 +243,22 @@ impl Call {
                         return Some((call.last_frames(*finished).await, None));
                     }
                     Ok(_) => continue,
-                    Err(error) => {
-                        let path = format!("/providers/{}/generate", call.provider);
-                        let problem = Problem::from(error).body(&path, &call.request_id);
-                        let data = json!({"type": "stream.error", "problem": problem});
-                        return Some((Format::Sse.frame(None, "stream.error", &data), None));
-                    }
+                    Err(error) => return Some((call.error_frame(error).await, None)),
                 };
                 return Some((chunk, Some((call, reply))));
             }
         }))
     }
 
-    async fn last_frames(&self, finished: LlmFinished) -> Bytes {
+    async fn error_frame(self, error: ProviderError) -> Bytes {
+        let path = format!("/providers/{}/generate", self.provider);
+        let request_id = self.request_id.clone();
+        let problem = Problem::from(self.failed(error).await).body(&path, &request_id);
+        let data = json!({"type": "stream.error", "problem": problem});
+        Format::Sse.frame(None, "stream.error", &data)
+    }
+
+    async fn last_frames(self, finished: LlmFinished) -> Bytes {
         let payload = self.generated(finished).await;
         let data = json!({"type": "llm.completed", "payload": payload});
         let completed = Format::Sse.frame(None, "llm.completed", &data);

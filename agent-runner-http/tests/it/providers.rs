@@ -9,17 +9,20 @@ use std::{
 };
 
 use agent_runner_core::{
+    budget::Budget,
     llm::{
-        BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmProvider, LlmRequest, ModelInfo,
-        ProviderError,
+        BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmFinished, LlmProvider, LlmRequest,
+        MicroUsd, ModelInfo, ProviderError, SendState, StopReason, Usage,
     },
-    testing::{ScriptedModel, Turn},
+    message::{Message, Role},
+    testing::{Gate, ScriptedModel, Turn},
 };
 use agent_runner_http::ApiOptions;
 use async_trait::async_trait;
-use serde_json::json;
+use futures::stream;
+use serde_json::{Value, json};
 
-use crate::support::{Setup, answering, idle, request};
+use crate::support::{PATIENCE, Service, Setup, answering, idle, request};
 
 /// A provider that refuses, or never answers.
 #[derive(Debug, Default)]
@@ -207,10 +210,7 @@ async fn the_documentation_brings_all_it_needs() {
 #[tokio::test]
 async fn what_one_shot_prompts_took_is_booked_and_ends_with_the_days_budget() {
     let mut setup = Setup::new([Turn::text("done")]);
-    setup.engine_options.daily_budget = Some(agent_runner_core::budget::Budget {
-        requests: Some(2),
-        ..agent_runner_core::budget::Budget::default()
-    });
+    setup.engine_options.daily_budget = Some(Budget { requests: Some(2), ..Budget::default() });
     let service = setup.idle();
     let prompt = json!({"prompt": "hello"});
     for _ in 0..2 {
@@ -226,4 +226,159 @@ async fn what_one_shot_prompts_took_is_booked_and_ends_with_the_days_budget() {
     assert_eq!(today["cost"], json!(null), "nobody knows the price");
     assert_eq!(provider["daily_budget"]["limit"]["requests"], 2);
     assert_eq!(provider["daily_budget"]["used_percent"], 100.0);
+}
+
+#[tokio::test]
+async fn under_a_budget_of_money_a_model_without_a_price_is_not_asked() {
+    let model = ScriptedModel::new([Turn::text("done")]);
+    let mut setup = Setup::new([]);
+    setup.providers = vec![Arc::new(model.clone())];
+    setup.engine_options.daily_budget =
+        Some(Budget { micro_usd: Some(MicroUsd(1_000_000)), ..Budget::default() });
+    let service = setup.idle();
+    let refused = service.post("/providers/test/generate", &json!({"prompt": "hello"})).await;
+    assert_eq!(refused.status, 429, "{refused:?}");
+    let refused = refused.json();
+    assert_eq!(refused["code"], "budget_exceeded");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("the price of test/model; say what it costs in the models file"));
+    assert_eq!(model.requests(), []);
+    assert_eq!(spent(&service, "test").await, (0, 0));
+}
+
+/// Requests and tokens booked on a provider.
+async fn spent(service: &Service, provider: &str) -> (u64, u64) {
+    let provider = service.get(&format!("/providers/{provider}")).await.json();
+    let spend = &provider["spending"]["today"]["spend"];
+    (spend["requests"].as_u64().unwrap(), spend["tokens"].as_u64().unwrap())
+}
+
+/// The same, when there is something.
+async fn booked(service: &Service) -> (u64, u64) {
+    let look = async {
+        loop {
+            match spent(service, "test").await {
+                (0, 0) => tokio::task::yield_now().await,
+                spent => return spent,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, look).await.expect("a booking")
+}
+
+/// What the prompt `hello` is taken for: 4 tokens for the message, 2 for its text.
+const HELLO: u64 = 6;
+
+#[tokio::test]
+async fn a_stream_that_its_client_leaves_is_booked_as_far_as_it_was_heard() {
+    let gate = Gate::new();
+    let service =
+        Setup::new([Turn::Held("one ".into(), gate.clone(), Box::new(Turn::text("two")))]).idle();
+    let body = json!({"prompt": "hello", "stream": true});
+    let mut frames = service.open(request("POST", "/providers/test/generate", Some(&body))).await;
+    assert_eq!(frames.next().await.unwrap().event, "llm.delta");
+    assert_eq!(spent(&service, "test").await, (0, 0));
+    drop(frames);
+    assert_eq!(booked(&service).await, (1, HELLO + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_comes_too_late_is_booked() {
+    let held = Turn::Held("one ".into(), Gate::new(), Box::new(Turn::text("two")));
+    let service = Setup::new([held]).idle();
+    let body = json!({"prompt": "hello", "timeout_seconds": 1});
+    let late = service.post("/providers/test/generate", &body).await;
+    assert_eq!(late.status, 502, "{late:?}");
+    assert!(late.json()["detail"].as_str().unwrap().contains("[timeout]"));
+    assert_eq!(spent(&service, "test").await, (1, HELLO + 1));
+}
+
+/// Replies with these items. An error that comes first is one of the call.
+#[derive(Debug)]
+struct Saying(fn() -> Vec<Result<LlmEvent, ProviderError>>);
+
+#[async_trait]
+impl LlmProvider for Saying {
+    fn id(&self) -> &'static str {
+        "test"
+    }
+
+    fn capabilities(&self, _: &str) -> Capabilities {
+        Capabilities::default()
+    }
+
+    async fn models(&self, _: &CallCx) -> Result<Vec<ModelInfo>, ProviderError> {
+        Ok(Vec::new())
+    }
+
+    async fn stream(
+        &self,
+        _: &LlmRequest,
+        _: &CallCx,
+    ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
+        let mut items = (self.0)();
+        if items.first().is_some_and(Result::is_err) {
+            items.remove(0)?;
+        }
+        Ok(Box::pin(stream::iter(items)))
+    }
+}
+
+fn piece() -> Result<LlmEvent, ProviderError> {
+    Ok(LlmEvent::TextDelta { text: "more ".into() })
+}
+
+fn used(input: Option<u64>, output: Option<u64>) -> Result<LlmEvent, ProviderError> {
+    Ok(LlmEvent::Usage { usage: Usage { input, output, ..Usage::default() } })
+}
+
+fn broken() -> ProviderError {
+    ProviderError::new(ErrorKind::Unavailable, "test", "it broke")
+}
+
+#[tokio::test]
+async fn a_reply_that_breaks_off_is_booked_unless_it_was_refused_or_never_asked_for() {
+    type Items = fn() -> Vec<Result<LlmEvent, ProviderError>>;
+    let table: [(&str, Items, (u64, u64)); 7] = [
+        ("nothing reported", || vec![piece(), piece(), Err(broken())], (1, HELLO + 2)),
+        (
+            "less reported than heard",
+            || vec![used(Some(100), Some(1)), piece(), piece(), Err(broken())],
+            (1, 102),
+        ),
+        ("more reported", || vec![piece(), used(Some(100), Some(50))], (1, 150)),
+        ("no prompt reported", || vec![used(None, Some(50)), Err(broken())], (1, HELLO + 50)),
+        ("refused", || vec![Err(broken().with_http_status(503))], (0, 0)),
+        ("not sent", || vec![Err(broken().with_sent(SendState::NotSent))], (0, 0)),
+        ("broken later", || vec![piece(), Err(broken().with_http_status(503))], (1, HELLO + 1)),
+    ];
+    for (what, items, expected) in table {
+        for streamed in [false, true] {
+            let mut setup = Setup::new([]);
+            setup.providers = vec![Arc::new(Saying(items))];
+            let service = setup.idle();
+            let body = json!({"prompt": "hello", "model": "model", "stream": streamed});
+            let answer = service.post("/providers/test/generate", &body).await;
+            let begun = streamed && expected.0 > 0;
+            assert_eq!(answer.status, if begun { 200 } else { 502 }, "{what}: {answer:?}");
+            assert_eq!(answer.text.contains("event: stream.error"), begun, "{what}: {answer:?}");
+            assert_eq!(spent(&service, "test").await, expected, "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reply_without_usage_is_estimated() {
+    let mut setup = Setup::new([]);
+    setup.providers = vec![Arc::new(Saying(|| {
+        let message = Message::text(Role::Assistant, "a reply of 26 characters..");
+        vec![Ok(LlmFinished::new(message, StopReason::EndTurn, Usage::default()).into())]
+    }))];
+    let service = setup.idle();
+    let body = json!({"prompt": "hello", "model": "model"});
+    let reply = service.post("/providers/test/generate", &body).await.json();
+    assert_eq!((&reply["usage"]["input"], &reply["usage"]["output"]), (&json!(HELLO), &json!(11)));
+    assert!(reply["notices"][0].as_str().unwrap().contains("they are estimated"));
+    assert_eq!(reply["cost"], Value::Null);
+    assert_eq!(spent(&service, "test").await, (1, HELLO + 11));
 }
