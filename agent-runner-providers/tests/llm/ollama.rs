@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_runner_core::{
     llm::{
-        CallCx, ErrorKind, LlmProvider, LlmProviderExt as _, LlmRequest, ReasoningEffort,
+        CallCx, ErrorKind, LlmEvent, LlmProvider, LlmProviderExt as _, LlmRequest, ReasoningEffort,
         SendState, StopReason, ToolSpec,
     },
     message::{Message, Role},
@@ -230,6 +230,32 @@ async fn an_error_line_or_a_missing_end_fails_the_reply() {
         assert_eq!((error.kind(), error.sent()), (kind, SendState::Sent), "{error}");
         assert_eq!(events.len(), 2, "{events:?}");
     }
+}
+
+#[tokio::test]
+async fn a_reply_cut_by_a_broken_transfer_is_truncated_however_it_breaks() {
+    for answer in Answer::cuts(&line(&json!({"content": "Half"})), "{\"mess") {
+        let service = server(&["completion"], 4096, answer).await;
+        let (events, error) = hear(&provider(&service), &request(), &cx()).await;
+        let error = error.unwrap();
+        assert_eq!(error.kind(), ErrorKind::StreamTruncated, "{error}");
+        assert_eq!(error.sent(), SendState::Sent);
+        assert!(events.contains(&LlmEvent::TextDelta { text: "Half".into() }), "{events:?}");
+        let asked: Vec<String> = service.requests().into_iter().map(|it| it.line).collect();
+        assert_eq!(asked, ["POST /api/show", "POST /api/chat"], "the request was repeated");
+    }
+}
+
+#[tokio::test]
+async fn signs_of_life_do_not_keep_a_call_alive_forever() {
+    let service = server(&["completion"], 4096, Answer::ok("\n").then_silence()).await;
+    let impatient = Timeouts::default().with_content(Duration::ZERO);
+    let provider = provider(&service).with_timeouts(impatient).unwrap();
+    let (_, error) = hear(&provider, &request(), &cx()).await;
+    let error = error.unwrap();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, SendState::Sent));
+    assert!(error.context().contains("nothing but signs of life"), "{error}");
+    service.client_closed().await;
 }
 
 #[tokio::test]
