@@ -143,6 +143,25 @@ pub(crate) mod testing {
         (out.into(), fault)
     }
 
+    /// The allocations of a decoder that has begun, for a thousand times these bytes, each of
+    /// which is this one event.
+    pub(crate) fn allocations(
+        mut decoder: impl ReplyDecoder,
+        bytes: &[u8],
+        event: &LlmEvent,
+    ) -> u64 {
+        let mut out = VecDeque::with_capacity(8);
+        decoder.push(bytes, &mut out).unwrap();
+        let cost = allocation_counter::measure(|| {
+            for _ in 0..1_000 {
+                out.clear();
+                decoder.push(bytes, &mut out).unwrap();
+            }
+        });
+        assert_eq!(out.make_contiguous(), std::slice::from_ref(event));
+        cost.count_total
+    }
+
     /// One line per event, for snapshots.
     pub(crate) fn transcript((events, fault): &(Vec<LlmEvent>, Option<Fault>)) -> String {
         let mut lines: Vec<String> =
