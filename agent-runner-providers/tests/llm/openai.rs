@@ -11,7 +11,7 @@ use agent_runner_core::{
     },
     message::{Message, Role},
 };
-use agent_runner_providers::{OpenAiProvider, Profile, Timeouts};
+use agent_runner_providers::{OpenAiApi, OpenAiProvider, Profile, Timeouts};
 use futures::StreamExt as _;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -61,6 +61,15 @@ async fn a_request_carries_key_tools_and_the_wish_for_usage_and_comes_back_as_a_
     assert!(sent.head.contains("accept-encoding: identity"), "{}", sent.head);
     assert_eq!(sent.body["tools"][0]["function"]["name"], "files_write");
     assert_eq!(sent.body["stream_options"]["include_usage"], true);
+}
+
+#[tokio::test]
+async fn the_debug_text_of_a_provider_shows_no_key() {
+    let service = Service::always(Answer::default()).await;
+    for api in [OpenAiApi::ChatCompletions, OpenAiApi::Responses] {
+        let told = format!("{:?}", provider(&service).with_api(api));
+        assert!(told.contains("openai") && !told.contains(KEY), "{told}");
+    }
 }
 
 #[tokio::test]
