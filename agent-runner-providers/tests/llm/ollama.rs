@@ -143,6 +143,8 @@ async fn the_models_are_those_of_the_server_with_what_they_can() {
 async fn a_key_is_sent_with_every_request_and_without_one_nothing_is() {
     let service = server(&["completion"], 4096, Answer::ok(&end())).await;
     let keyed = provider(&service).with_key(SecretString::from(KEY)).unwrap();
+    let told = format!("{keyed:?}");
+    assert!(told.contains("ollama") && !told.contains(KEY), "{told}");
     keyed.complete(&request(), &cx()).await.unwrap();
     provider(&service).complete(&request(), &cx()).await.unwrap();
     let sent = service.requests();
