@@ -351,6 +351,19 @@ async fn comments_are_signs_of_life_and_dropping_the_stream_closes_its_connectio
 }
 
 #[tokio::test]
+async fn signs_of_life_are_no_silence_however_long_they_are_all_there_is() {
+    let pieces = std::iter::repeat_n(": keep-alive\r\n\r\n".to_owned(), 30)
+        .chain([text("Hi") + &end("STOP")]);
+    let answer = Answer::ok("").then_paced(pieces, Duration::from_millis(20));
+    let service = Service::always(answer).await;
+    // Half of what the reply takes, and fifteen times what lies between its pieces.
+    let idle = Timeouts::default().with_idle(Duration::from_millis(300));
+    let provider = provider(&service).with_timeouts(idle).unwrap();
+    let reply = provider.complete(&request(), &cx()).await.unwrap();
+    assert_eq!(reply.message.plain_text(), "Hi");
+}
+
+#[tokio::test]
 async fn signs_of_life_do_not_keep_a_call_alive_forever() {
     let service = Service::always(Answer::ok(": keep-alive\r\n\r\n").then_silence()).await;
     let impatient = Timeouts::default().with_content(Duration::ZERO);

@@ -249,6 +249,19 @@ async fn a_reply_cut_by_a_broken_transfer_is_truncated_however_it_breaks() {
 }
 
 #[tokio::test]
+async fn signs_of_life_are_no_silence_however_long_they_are_all_there_is() {
+    let pieces =
+        std::iter::repeat_n("\n".to_owned(), 30).chain([line(&json!({"content": "Hi"})) + &end()]);
+    let answer = Answer::ok("").then_paced(pieces, Duration::from_millis(20));
+    let service = server(&["completion"], 4096, answer).await;
+    // Half of what the reply takes, and fifteen times what lies between its pieces.
+    let idle = Timeouts::default().with_idle(Duration::from_millis(300));
+    let provider = provider(&service).with_timeouts(idle).unwrap();
+    let reply = provider.complete(&request(), &cx()).await.unwrap();
+    assert_eq!(reply.message.plain_text(), "Hi");
+}
+
+#[tokio::test]
 async fn signs_of_life_do_not_keep_a_call_alive_forever() {
     let service = server(&["completion"], 4096, Answer::ok("\n").then_silence()).await;
     let impatient = Timeouts::default().with_content(Duration::ZERO);
