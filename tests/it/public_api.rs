@@ -217,7 +217,9 @@ impl LlmHarness for Harness {
                 let end = json!({"end": "done"});
                 lines(&[json!({"say": word[0]}), json!({"say": word[1]}), end])
             }),
-            OptionalScene::Structured => reply(&[json!({"say": STRUCTURED})]),
+            OptionalScene::Structured | OptionalScene::StructuredBesideTools => {
+                reply(&[json!({"say": STRUCTURED})])
+            }
             OptionalScene::ToolRound => {
                 in_turn(&[call("c1", r#"{"text":"knock"}"#), call("c2", r#"{"text":"ring"}"#)])
             }

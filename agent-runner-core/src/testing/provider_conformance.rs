@@ -78,7 +78,8 @@ pub use self::{
     reply::{
         a_filtered_reply_is_not_an_answer, a_refusal_is_not_an_answer,
         a_reply_that_hit_its_limit_says_so, calls_side_by_side_keep_their_own_arguments,
-        no_arguments_are_an_empty_object, the_schema_reaches_the_service_and_the_reply_fits_it,
+        no_arguments_are_an_empty_object, the_schema_and_the_tools_reach_the_service_together,
+        the_schema_reaches_the_service_and_the_reply_fits_it,
         tokens_are_counted_as_core_counts_them,
     },
     stream::{
@@ -212,6 +213,9 @@ scenes! {
     Echo echo
     /// Says [`STRUCTURED`], which the request's schema asks for.
     Structured structured_output
+    /// The same, although the request has a tool as well. For providers whose
+    /// [`schema_with_tools`](crate::llm::Capabilities::schema_with_tools) does not deny it.
+    StructuredBesideTools structured_beside_tools
     /// First calls `shout` with the text `knock` and, in the same reply, with the text `ring`.
     /// Says some text whenever the request contains a result. The harness shows its
     /// [`requests`](LlmHarness::requests).
@@ -274,6 +278,7 @@ macro_rules! provider_conformance {
             held_open: dropping_the_stream_closes_the_connection,
             echo: two_calls_at_once_do_not_mix,
             structured_output: the_schema_reaches_the_service_and_the_reply_fits_it,
+            structured_beside_tools: the_schema_and_the_tools_reach_the_service_together,
             tool_round: calls_and_their_results_are_sent_back,
             tool_round: the_prompt_of_a_turn_begins_with_that_of_the_turn_before,
             reasoning: reasoning_is_told_apart_from_the_answer,

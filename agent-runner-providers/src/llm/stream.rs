@@ -68,15 +68,10 @@ impl<D: ReplyDecoder> Reading<D> {
                 self.failed = Some(error);
                 return;
             }
-            Ok(Some(bytes)) => self.decoder.push(&bytes, &mut self.ready).map(|()| {
-                if !self.ready.is_empty() {
-                    self.heard = Instant::now();
-                } else if let Some(error) = self.body.without_content(self.heard) {
-                    self.failed = Some(error);
-                } else {
-                    self.ready.push_back(LlmEvent::Keepalive);
-                }
-            }),
+            Ok(Some(bytes)) => {
+                let pushed = self.decoder.push(&bytes, &mut self.ready);
+                pushed.map(|()| self.listened())
+            }
             Ok(None) => self.decoder.end(&mut self.ready).and_then(|()| {
                 let complete = matches!(self.ready.back(), Some(LlmEvent::Finished(_)));
                 complete.then_some(()).ok_or_else(|| {
@@ -91,6 +86,23 @@ impl<D: ReplyDecoder> Reading<D> {
             self.failed = Some(self.body.fault(fault));
         }
     }
+
+    /// Judges what a piece brought: something of the reply, or a sign of life, for which there is
+    /// less patience.
+    fn listened(&mut self) {
+        if self.ready.iter().any(is_content) {
+            self.heard = Instant::now();
+        } else if let Some(error) = self.body.without_content(self.heard) {
+            self.failed = Some(error);
+        } else if self.ready.is_empty() {
+            self.ready.push_back(LlmEvent::Keepalive);
+        }
+    }
+}
+
+/// Whether this is something of the reply, and not only a sign that the service is there.
+const fn is_content(event: &LlmEvent) -> bool {
+    !matches!(event, LlmEvent::Keepalive | LlmEvent::Usage { .. } | LlmEvent::Limits(_))
 }
 
 #[cfg(test)]
@@ -129,6 +141,25 @@ pub(crate) mod testing {
         let pushed = pieces.into_iter().try_for_each(|piece| decoder.push(piece, &mut out));
         let fault = pushed.and_then(|()| decoder.end(&mut out)).err();
         (out.into(), fault)
+    }
+
+    /// The allocations of a decoder that has begun, for a thousand times these bytes, each of
+    /// which is this one event.
+    pub(crate) fn allocations(
+        mut decoder: impl ReplyDecoder,
+        bytes: &[u8],
+        event: &LlmEvent,
+    ) -> u64 {
+        let mut out = VecDeque::with_capacity(8);
+        decoder.push(bytes, &mut out).unwrap();
+        let cost = allocation_counter::measure(|| {
+            for _ in 0..1_000 {
+                out.clear();
+                decoder.push(bytes, &mut out).unwrap();
+            }
+        });
+        assert_eq!(out.make_contiguous(), std::slice::from_ref(event));
+        cost.count_total
     }
 
     /// One line per event, for snapshots.

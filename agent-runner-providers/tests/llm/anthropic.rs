@@ -178,24 +178,16 @@ async fn thoughts_and_unknown_blocks_go_back_as_they_came() {
 #[tokio::test]
 async fn a_reply_cut_by_a_broken_transfer_is_truncated_however_it_breaks() {
     let text = text(&["Half"]);
-    let chunked = format!(
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n40\r\ndata: {{",
-        text.len()
-    );
-    let short = format!("HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{text}");
     let said = frame("message_delta", json!({"delta": {"stop_reason": "end_turn"}}));
-    for answer in [
-        Answer::raw(chunked),
-        Answer::raw(short),
-        Answer::ok(&format!("{text}data: {{")),
-        Answer::ok(&format!("{text}{said}")),
-    ] {
+    let without_end = Answer::ok(&format!("{text}{said}"));
+    for answer in Answer::cuts(&text, "data: {").into_iter().chain([without_end]) {
         let service = Service::always(answer).await;
         let (events, error) = hear(&provider(&service), &request(), &cx()).await;
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::StreamTruncated, "{error}");
         assert_eq!(error.sent(), SendState::Sent);
         assert!(events.contains(&LlmEvent::TextDelta { text: "Half".into() }), "{events:?}");
+        assert_eq!(service.requests().len(), 1, "the request was repeated");
     }
 }
 
@@ -315,6 +307,37 @@ async fn a_ping_alone_is_a_sign_of_life() {
     let service = Service::always(Answer::ok(&frame("ping", json!({}))).then_silence()).await;
     let mut stream = provider(&service).stream(&request(), &cx()).await.unwrap();
     assert_eq!(stream.next().await.unwrap().unwrap(), LlmEvent::Keepalive);
+}
+
+#[tokio::test]
+async fn pings_are_no_silence_however_long_they_are_all_there_is() {
+    let pings = std::iter::repeat_n(frame("ping", json!({})), 30);
+    let pieces = pings.chain([text(&["Hi"]) + &end("end_turn")]);
+    let answer = Answer::ok("").then_paced(pieces, Duration::from_millis(20));
+    let service = Service::always(answer).await;
+    // Half of what the reply takes, and fifteen times what lies between its pieces.
+    let idle = Timeouts::default().with_idle(Duration::from_millis(300));
+    let provider = provider(&service).with_timeouts(idle).unwrap();
+    let reply = provider.complete(&request(), &cx()).await.unwrap();
+    assert_eq!(reply.message.plain_text(), "Hi");
+}
+
+#[tokio::test]
+async fn pings_do_not_keep_a_call_alive_forever() {
+    let ping = frame("ping", json!({}));
+    let alone = Answer::ok(&ping).then_silence();
+    // Again and again, after a reply that began, for far longer than the patience lasts.
+    let begun =
+        Answer::ok(&start()).then_paced(std::iter::repeat_n(ping, 300), Duration::from_millis(10));
+    for (answer, patience) in [(alone, Duration::ZERO), (begun, Duration::from_millis(80))] {
+        let service = Service::always(answer).await;
+        let impatient = Timeouts::default().with_content(patience);
+        let provider = provider(&service).with_timeouts(impatient).unwrap();
+        let (_, error) = hear(&provider, &request(), &cx()).await;
+        let error = error.unwrap();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, SendState::Sent), "{error}");
+        assert!(error.context().contains("nothing but signs of life"), "{error}");
+    }
 }
 
 #[tokio::test]

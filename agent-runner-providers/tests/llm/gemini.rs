@@ -314,20 +314,14 @@ async fn a_blocked_prompt_says_nothing_but_the_reason() {
 
 #[tokio::test]
 async fn a_reply_cut_by_a_broken_transfer_is_truncated_however_it_breaks() {
-    let text = text("Half");
-    let chunked = format!(
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n40\r\ndata: {{",
-        text.len()
-    );
-    let short = format!("HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{text}");
-    for answer in [Answer::raw(chunked), Answer::raw(short), Answer::ok(&format!("{text}data: {{"))]
-    {
+    for answer in Answer::cuts(&text("Half"), "data: {") {
         let service = Service::always(answer).await;
         let (events, error) = hear(&provider(&service), &request(), &cx()).await;
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::StreamTruncated, "{error}");
         assert_eq!(error.sent(), SendState::Sent);
         assert!(events.contains(&LlmEvent::TextDelta { text: "Half".into() }), "{events:?}");
+        assert_eq!(service.requests().len(), 1, "the request was repeated");
     }
 }
 
@@ -353,6 +347,31 @@ async fn comments_are_signs_of_life_and_dropping_the_stream_closes_its_connectio
     let mut stream = provider(&service).stream(&request(), &cx()).await.unwrap();
     assert_eq!(stream.next().await.unwrap().unwrap(), LlmEvent::Keepalive);
     drop(stream);
+    service.client_closed().await;
+}
+
+#[tokio::test]
+async fn signs_of_life_are_no_silence_however_long_they_are_all_there_is() {
+    let pieces = std::iter::repeat_n(": keep-alive\r\n\r\n".to_owned(), 30)
+        .chain([text("Hi") + &end("STOP")]);
+    let answer = Answer::ok("").then_paced(pieces, Duration::from_millis(20));
+    let service = Service::always(answer).await;
+    // Half of what the reply takes, and fifteen times what lies between its pieces.
+    let idle = Timeouts::default().with_idle(Duration::from_millis(300));
+    let provider = provider(&service).with_timeouts(idle).unwrap();
+    let reply = provider.complete(&request(), &cx()).await.unwrap();
+    assert_eq!(reply.message.plain_text(), "Hi");
+}
+
+#[tokio::test]
+async fn signs_of_life_do_not_keep_a_call_alive_forever() {
+    let service = Service::always(Answer::ok(": keep-alive\r\n\r\n").then_silence()).await;
+    let impatient = Timeouts::default().with_content(Duration::ZERO);
+    let provider = provider(&service).with_timeouts(impatient).unwrap();
+    let (_, error) = hear(&provider, &request(), &cx()).await;
+    let error = error.unwrap();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, SendState::Sent));
+    assert!(error.context().contains("nothing but signs of life"), "{error}");
     service.client_closed().await;
 }
 

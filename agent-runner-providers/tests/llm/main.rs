@@ -12,7 +12,7 @@
 
 #[cfg(any(feature = "anthropic", feature = "gemini", feature = "ollama", feature = "openai"))]
 mod service;
-#[cfg(any(feature = "ollama", feature = "openai"))]
+#[cfg(any(feature = "anthropic", feature = "gemini", feature = "ollama", feature = "openai"))]
 mod wire;
 
 #[cfg(feature = "anthropic")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_runner_core::{
     llm::{
-        CallCx, ErrorKind, LlmProvider, LlmProviderExt as _, LlmRequest, ReasoningEffort,
+        CallCx, ErrorKind, LlmEvent, LlmProvider, LlmProviderExt as _, LlmRequest, ReasoningEffort,
         SendState, StopReason, ToolSpec,
     },
     message::{Message, Role},
@@ -143,6 +143,8 @@ async fn the_models_are_those_of_the_server_with_what_they_can() {
 async fn a_key_is_sent_with_every_request_and_without_one_nothing_is() {
     let service = server(&["completion"], 4096, Answer::ok(&end())).await;
     let keyed = provider(&service).with_key(SecretString::from(KEY)).unwrap();
+    let told = format!("{keyed:?}");
+    assert!(told.contains("ollama") && !told.contains(KEY), "{told}");
     keyed.complete(&request(), &cx()).await.unwrap();
     provider(&service).complete(&request(), &cx()).await.unwrap();
     let sent = service.requests();
@@ -230,6 +232,45 @@ async fn an_error_line_or_a_missing_end_fails_the_reply() {
         assert_eq!((error.kind(), error.sent()), (kind, SendState::Sent), "{error}");
         assert_eq!(events.len(), 2, "{events:?}");
     }
+}
+
+#[tokio::test]
+async fn a_reply_cut_by_a_broken_transfer_is_truncated_however_it_breaks() {
+    for answer in Answer::cuts(&line(&json!({"content": "Half"})), "{\"mess") {
+        let service = server(&["completion"], 4096, answer).await;
+        let (events, error) = hear(&provider(&service), &request(), &cx()).await;
+        let error = error.unwrap();
+        assert_eq!(error.kind(), ErrorKind::StreamTruncated, "{error}");
+        assert_eq!(error.sent(), SendState::Sent);
+        assert!(events.contains(&LlmEvent::TextDelta { text: "Half".into() }), "{events:?}");
+        let asked: Vec<String> = service.requests().into_iter().map(|it| it.line).collect();
+        assert_eq!(asked, ["POST /api/show", "POST /api/chat"], "the request was repeated");
+    }
+}
+
+#[tokio::test]
+async fn signs_of_life_are_no_silence_however_long_they_are_all_there_is() {
+    let pieces =
+        std::iter::repeat_n("\n".to_owned(), 30).chain([line(&json!({"content": "Hi"})) + &end()]);
+    let answer = Answer::ok("").then_paced(pieces, Duration::from_millis(20));
+    let service = server(&["completion"], 4096, answer).await;
+    // Half of what the reply takes, and fifteen times what lies between its pieces.
+    let idle = Timeouts::default().with_idle(Duration::from_millis(300));
+    let provider = provider(&service).with_timeouts(idle).unwrap();
+    let reply = provider.complete(&request(), &cx()).await.unwrap();
+    assert_eq!(reply.message.plain_text(), "Hi");
+}
+
+#[tokio::test]
+async fn signs_of_life_do_not_keep_a_call_alive_forever() {
+    let service = server(&["completion"], 4096, Answer::ok("\n").then_silence()).await;
+    let impatient = Timeouts::default().with_content(Duration::ZERO);
+    let provider = provider(&service).with_timeouts(impatient).unwrap();
+    let (_, error) = hear(&provider, &request(), &cx()).await;
+    let error = error.unwrap();
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, SendState::Sent));
+    assert!(error.context().contains("nothing but signs of life"), "{error}");
+    service.client_closed().await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use agent_runner_core::{
     },
     message::{Message, Role},
 };
-use agent_runner_providers::{OpenAiProvider, Profile, Timeouts};
+use agent_runner_providers::{OpenAiApi, OpenAiProvider, Profile, Timeouts};
 use futures::StreamExt as _;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -64,6 +64,15 @@ async fn a_request_carries_key_tools_and_the_wish_for_usage_and_comes_back_as_a_
 }
 
 #[tokio::test]
+async fn the_debug_text_of_a_provider_shows_no_key() {
+    let service = Service::always(Answer::default()).await;
+    for api in [OpenAiApi::ChatCompletions, OpenAiApi::Responses] {
+        let told = format!("{:?}", provider(&service).with_api(api));
+        assert!(told.contains("openai") && !told.contains(KEY), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_key_no_authorization_is_sent_and_a_path_is_kept() {
     let service = Service::always(Answer::ok(&end("stop"))).await;
     let provider = OpenAiProvider::new(&format!("{}/api", service.url()), None).unwrap();
@@ -75,20 +84,14 @@ async fn without_a_key_no_authorization_is_sent_and_a_path_is_kept() {
 
 #[tokio::test]
 async fn a_reply_cut_by_a_broken_transfer_is_truncated_however_it_breaks() {
-    let text = delta(&json!({"content": "Half"}));
-    let chunked = format!(
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n40\r\ndata: {{",
-        text.len()
-    );
-    let short = format!("HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{text}");
-    for answer in [Answer::raw(chunked), Answer::raw(short), Answer::ok(&format!("{text}data: {{"))]
-    {
+    for answer in Answer::cuts(&delta(&json!({"content": "Half"})), "data: {") {
         let service = Service::always(answer).await;
         let (events, error) = hear(&provider(&service), &request(), &cx()).await;
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::StreamTruncated, "{error}");
         assert_eq!(error.sent(), SendState::Sent);
         assert!(events.contains(&LlmEvent::TextDelta { text: "Half".into() }), "{events:?}");
+        assert_eq!(service.requests().len(), 1, "the request was repeated");
     }
 }
 
@@ -203,6 +206,19 @@ async fn silence_is_a_timeout_that_says_how_long_it_was() {
     assert!(error.context().ends_with("sent nothing for 90ms"), "{error}");
     assert!(events.contains(&LlmEvent::TextDelta { text: "Half".into() }));
     service.client_closed().await;
+}
+
+#[tokio::test]
+async fn signs_of_life_are_no_silence_however_long_they_are_all_there_is() {
+    let comments = std::iter::repeat_n(": PROCESSING\n\n".to_owned(), 30);
+    let pieces = comments.chain([delta(&json!({"content": "Hi"})) + &end("stop")]);
+    let answer = Answer::ok("").then_paced(pieces, Duration::from_millis(20));
+    let service = Service::always(answer).await;
+    // Half of what the reply takes, and fifteen times what lies between its pieces.
+    let idle = Timeouts::default().with_idle(Duration::from_millis(300));
+    let provider = provider(&service).with_timeouts(idle).unwrap();
+    let reply = provider.complete(&request(), &cx()).await.unwrap();
+    assert_eq!(reply.message.plain_text(), "Hi");
 }
 
 #[tokio::test]

@@ -1,11 +1,10 @@
 //! [`OpenAiProvider`] speaking the Responses API over real connections.
 
-use std::sync::Arc;
+mod conformance;
 
 use agent_runner_core::{
-    llm::{CallCx, ErrorKind, LlmEvent, LlmProvider, LlmProviderExt as _, LlmRequest, StopReason},
+    llm::{CallCx, ErrorKind, LlmEvent, LlmProviderExt as _, LlmRequest, SendState, StopReason},
     message::{Message, Part, Role},
-    testing::llm_contract::{BAD_ARGUMENTS, LlmHarness, Scene},
 };
 use agent_runner_providers::{OpenAiApi, OpenAiProvider, Profile};
 use secrecy::SecretString;
@@ -53,47 +52,6 @@ fn end() -> String {
     event("response.completed", json!({"response": {"status": "completed", "model": "m-1"}}))
 }
 
-#[derive(Debug)]
-struct Harness {
-    provider: Arc<dyn LlmProvider>,
-    _service: Service,
-}
-
-#[async_trait::async_trait]
-impl LlmHarness for Harness {
-    async fn open(scene: Scene) -> Self {
-        let text = || delta("Hello") + &delta(" you");
-        let good = r#"{"text":"a"}"#;
-        let answer = match scene {
-            Scene::Text => Answer::ok(&(text() + &end())),
-            Scene::ToolCalls => {
-                Answer::ok(&(call(0, "", good) + &call(1, "", good) + &call(2, "x", good) + &end()))
-            }
-            Scene::BadArguments => Answer::ok(&(call(0, "c", BAD_ARGUMENTS) + &end())),
-            Scene::Truncated => Answer::ok(&text()),
-            Scene::Refused => {
-                let body = json!({"error": {"message": format!("bad key {KEY}"), "code": KEY}});
-                Answer::new(401, &[("x-request-id", KEY)], &body.to_string())
-            }
-            Scene::Silent => Answer::default().then_silence(),
-        };
-        let service = Service::always(answer).await;
-        Self { provider: Arc::new(provider(&service)), _service: service }
-    }
-
-    fn provider(&self) -> Arc<dyn LlmProvider> {
-        Arc::clone(&self.provider)
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        vec![KEY.to_owned()]
-    }
-}
-
-mod contract {
-    agent_runner_core::llm_contract!(super::Harness);
-}
-
 #[tokio::test]
 async fn reasoning_goes_back_as_it_came_and_nothing_is_stored_at_the_service() {
     let thought = json!({"type": "reasoning", "id": "rs_1", "summary": [],
@@ -124,6 +82,21 @@ async fn reasoning_goes_back_as_it_came_and_nothing_is_stored_at_the_service() {
             {"type": "function_call_output", "call_id": "c1", "output": "A"},
         ])
     );
+}
+
+#[tokio::test]
+async fn a_reply_cut_by_a_broken_transfer_is_truncated_however_it_breaks() {
+    let done = event("response.output_text.done", json!({"output_index": 0, "text": "Half"}));
+    let without_end = Answer::ok(&(delta("Half") + &done));
+    for answer in Answer::cuts(&delta("Half"), "data: {").into_iter().chain([without_end]) {
+        let service = Service::always(answer).await;
+        let (events, error) = hear(&provider(&service), &request(), &cx()).await;
+        let error = error.unwrap();
+        assert_eq!(error.kind(), ErrorKind::StreamTruncated, "{error}");
+        assert_eq!(error.sent(), SendState::Sent);
+        assert!(events.contains(&LlmEvent::TextDelta { text: "Half".into() }), "{events:?}");
+        assert_eq!(service.requests().len(), 1, "the request was repeated");
+    }
 }
 
 #[tokio::test]

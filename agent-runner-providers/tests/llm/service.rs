@@ -34,7 +34,10 @@ pub struct Answer {
     bytes: Vec<u8>,
     /// What follows, again and again, for so many bytes.
     flood: Option<(Vec<u8>, usize)>,
+    /// What follows piece by piece, each after that time.
+    paced: (Vec<Vec<u8>>, Duration),
     hold: bool,
+    reset: bool,
 }
 
 impl Answer {
@@ -73,6 +76,34 @@ impl Answer {
     pub fn then_flood(mut self, piece: impl Into<Vec<u8>>, bytes: usize) -> Self {
         self.flood = Some((piece.into(), bytes));
         self
+    }
+
+    /// Goes on with each piece after that time.
+    pub fn then_paced(mut self, pieces: impl IntoIterator<Item = String>, every: Duration) -> Self {
+        self.paced = (pieces.into_iter().map(String::into_bytes).collect(), every);
+        self
+    }
+
+    /// Resets the connection instead of closing it.
+    pub const fn then_reset(mut self) -> Self {
+        self.reset = true;
+        self
+    }
+
+    /// A reply of which `half` comes and then the beginning of `rest`, in every way in which a
+    /// transfer can break.
+    pub fn cuts(half: &str, rest: &str) -> [Self; 4] {
+        let chunked = format!(
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{half}\r\n40\r\n{rest}",
+            half.len()
+        );
+        let short = format!("HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{half}");
+        [
+            Self::raw(chunked.clone()),
+            Self::raw(chunked).then_reset(),
+            Self::raw(short),
+            Self::ok(&format!("{half}{rest}")),
+        ]
     }
 
     /// Keeps the connection open and silent until the client closes it.
@@ -153,6 +184,14 @@ async fn serve(
         for _ in 0..bytes / piece.len() {
             socket.write_all(piece).await?;
         }
+    }
+    let (pieces, every) = &answer.paced;
+    for piece in pieces {
+        tokio::time::sleep(*every).await;
+        socket.write_all(piece).await?;
+    }
+    if answer.reset {
+        socket.set_zero_linger()?;
     }
     if answer.hold {
         let mut rest = [0; 64];

@@ -123,7 +123,9 @@ impl Wire {
                 let said = |word: &str| request.text.contains(&format!("\"{word}\""));
                 self.reply(if said("tick") { &["ti", "ck"] } else { &["to", "ck"] })
             }),
-            OptionalScene::Structured => always(self.reply(&[STRUCTURED])),
+            OptionalScene::Structured | OptionalScene::StructuredBesideTools => {
+                always(self.reply(&[STRUCTURED]))
+            }
             _ => return None,
         })
     }

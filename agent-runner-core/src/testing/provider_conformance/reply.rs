@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{OptionalScene, STRUCTURED, hear_scene, open};
 use crate::{
-    llm::{CallCx, ErrorKind, LlmEvent, LlmFinished, StopReason},
+    llm::{CallCx, ErrorKind, LlmEvent, LlmFinished, LlmRequest, StopReason},
     testing::llm_contract::{Heard, LlmHarness, hear_request, request},
 };
 
@@ -36,22 +36,47 @@ fn last_request<H: LlmHarness>(harness: &H) -> Option<Value> {
 /// [`OptionalScene::Structured`].
 pub async fn the_schema_reaches_the_service_and_the_reply_fits_it<H: LlmHarness>() {
     let harness = open::<H>(OptionalScene::Structured).await;
+    let mut request = request(harness.model());
+    request.tools.clear();
+    structured(&harness, request).await;
+}
+
+/// [`OptionalScene::StructuredBesideTools`].
+pub async fn the_schema_and_the_tools_reach_the_service_together<H: LlmHarness>() {
+    let harness = open::<H>(OptionalScene::StructuredBesideTools).await;
+    let can = harness.provider().capabilities(&harness.model()).schema_with_tools;
+    assert_ne!(
+        can,
+        Some(false),
+        "the provider denies it; declare `skip: {{ structured_beside_tools: \"why\" }}`"
+    );
+    let request = request(harness.model());
+    let tools = request.tools.clone();
+    let body = structured(&harness, request).await;
+    for tool in tools {
+        let [name, schema] = [Value::from(tool.name), tool.input_schema];
+        assert!(anywhere(&body, &|value| *value == name), "the tool {name} is not in {body}");
+        assert!(anywhere(&body, &|value| *value == schema), "{schema} is not in {body}");
+    }
+}
+
+/// Asks for a structured reply, which comes. What the service was asked is returned.
+async fn structured<H: LlmHarness>(harness: &H, mut request: LlmRequest) -> Value {
     let schema = json!({
         "type": "object",
         "properties": {"n": {"type": "integer"}},
         "required": ["n"],
         "additionalProperties": false,
     });
-    let mut request = request(harness.model());
-    request.tools.clear();
     request.output_schema = Some(schema.clone());
-    let (_, finished) = good(hear_request(&harness, &request, &CallCx::new("1")).await);
+    let (_, finished) = good(hear_request(harness, &request, &CallCx::new("1")).await);
     let said: Value = serde_json::from_str(&finished.message.plain_text()).unwrap();
     assert_eq!(said, serde_json::from_str::<Value>(STRUCTURED).unwrap());
     assert_eq!(finished.stop, StopReason::EndTurn);
     assert_eq!(finished.message.tool_calls().count(), 0, "the engine has no such tool");
-    let body = last_request(&harness).expect("the harness shows no requests");
+    let body = last_request(harness).expect("the harness shows no requests");
     assert!(anywhere(&body, &|value| *value == schema), "the schema is not in {body}");
+    body
 }
 
 /// [`OptionalScene::EmptyArguments`].

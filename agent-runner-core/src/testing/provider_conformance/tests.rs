@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    llm::{ErrorKind, LlmProvider, StopReason},
+    llm::{Capabilities, ErrorKind, LlmProvider, StopReason},
     testing::{
         Gate, ScriptedModel, Turn,
         llm_contract::{BAD_ARGUMENTS, Scene},
@@ -60,7 +60,9 @@ impl LlmHarness for Harness {
             OptionalScene::TooLong => vec![fails(ErrorKind::ContextLength)],
             OptionalScene::ConnectionReset => vec![fails(ErrorKind::Network)],
             OptionalScene::HeldOpen => vec![held("Hello")],
-            OptionalScene::Structured => vec![Turn::text(STRUCTURED)],
+            OptionalScene::Structured | OptionalScene::StructuredBesideTools => {
+                vec![Turn::text(STRUCTURED)]
+            }
             OptionalScene::ToolRound => vec![shout(&["knock", "ring"]), hello()],
             OptionalScene::EmptyArguments => vec![Turn::tool("shout", json!({}))],
             OptionalScene::ParallelCalls => vec![shout(&["a", "b"])],
@@ -149,6 +151,32 @@ fn a_date_is_written_as_http_does() {
     );
 }
 
+/// A provider that denies what its service would do.
+#[derive(Debug)]
+struct Denying(ScriptedModel);
+
+#[async_trait::async_trait]
+impl LlmHarness for Denying {
+    async fn open(_: Scene) -> Self {
+        let can = Capabilities { schema_with_tools: Some(false), ..Capabilities::default() };
+        Self(ScriptedModel::new([Turn::text(STRUCTURED)]).with_capabilities(can))
+    }
+
+    fn provider(&self) -> Arc<dyn LlmProvider> {
+        Arc::new(self.0.clone())
+    }
+
+    async fn open_optional(_: OptionalScene) -> Option<Self> {
+        Some(Self::open(Scene::Text).await)
+    }
+}
+
+#[tokio::test]
+async fn a_schema_beside_tools_has_to_be_skipped_by_a_provider_that_denies_it() {
+    let said = failure(the_schema_and_the_tools_reach_the_service_together::<Denying>()).await;
+    assert!(said.unwrap().contains("declare `skip: { structured_beside_tools: \"why\" }`"));
+}
+
 /// A provider that gets everything wrong: a model that says the same in every scene.
 #[derive(Debug)]
 struct Wrong(ScriptedModel);
@@ -198,6 +226,7 @@ async fn a_provider_that_gets_everything_wrong_fails_in_every_scene() {
         dropping_the_stream_closes_the_connection
         two_calls_at_once_do_not_mix
         the_schema_reaches_the_service_and_the_reply_fits_it
+        the_schema_and_the_tools_reach_the_service_together
         calls_and_their_results_are_sent_back
         the_prompt_of_a_turn_begins_with_that_of_the_turn_before
         reasoning_is_told_apart_from_the_answer

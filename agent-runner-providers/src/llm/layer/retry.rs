@@ -6,8 +6,8 @@ use agent_runner_core::{
     id::{IdSource, SystemIds},
     limits,
     llm::{
-        BoxStream, CallCx, Capabilities, LlmEvent, LlmFinished, LlmLayer, LlmProvider, LlmRequest,
-        ModelInfo, ProviderError, Recovery,
+        BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmFinished, LlmLayer, LlmProvider,
+        LlmRequest, ModelInfo, ProviderError, Recovery,
     },
     time::{Clock, SystemClock},
 };
@@ -19,7 +19,8 @@ use super::call::{Bounds, Items, Source, reopening};
 /// How often to try, and how long to wait in between.
 #[derive(Debug, Clone)]
 pub struct RetryOptions {
-    /// Tries in all, the first included. Default 5.
+    /// Tries in all, the first included. Default 5. A reply that was not what the protocol says is
+    /// given up at the second try already, as in the engine.
     pub attempts_max: u32,
     /// Ceiling of the first wait; it doubles with every try. Default 500 ms.
     pub delay_min: Duration,
@@ -47,6 +48,16 @@ impl Default for RetryOptions {
 }
 
 impl RetryOptions {
+    /// Most tries when the last of them failed so.
+    fn attempts_max(&self, kind: ErrorKind) -> u32 {
+        let most = if kind == ErrorKind::MalformedResponse {
+            limits::MALFORMED_ATTEMPTS_MAX
+        } else {
+            u32::MAX
+        };
+        self.attempts_max.min(most)
+    }
+
     /// Exponential with full jitter.
     fn backoff(&self, tried: u32) -> Duration {
         const SHARES: u32 = 1_000;
@@ -138,7 +149,8 @@ impl Attempts {
         let options = &self.provider.options;
         let wanted = error.retry_after();
         let patient = wanted.is_none_or(|wanted| wanted <= options.retry_after_max);
-        if error.recovery() != Recovery::Retry || self.tried >= options.attempts_max || !patient {
+        let tries = self.tried < options.attempts_max(error.kind());
+        if error.recovery() != Recovery::Retry || !tries || !patient {
             return Err(error);
         }
         let delay = options.backoff(self.tried).max(wanted.unwrap_or_default());

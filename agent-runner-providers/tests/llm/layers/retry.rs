@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agent_runner_core::{
     id::IdSource as _,
-    llm::{CallCx, ErrorKind, LlmEvent, LlmProvider as _},
+    llm::{CallCx, ErrorKind, LlmEvent, LlmProvider as _, Recovery},
     testing::{ManualClock, SequentialIds},
 };
 use agent_runner_providers::layer::{RetryOptions, RetryingProvider};
@@ -83,8 +83,28 @@ async fn tries_are_bounded_and_only_made_where_they_may_help() {
         let provider = retrying(&double, &clock);
         let (_, error) = passing(&clock, seconds(60), hear(&provider, &request(), &cx())).await;
         assert_eq!(error.unwrap().kind(), kind);
-        let retried = kind.recovery() == agent_runner_core::llm::Recovery::Retry;
-        assert_eq!(double.calls(), if retried { 5 } else { 1 }, "{kind:?}");
+        let tries = match kind.recovery() {
+            Recovery::Retry if kind == ErrorKind::MalformedResponse => 2,
+            Recovery::Retry => 5,
+            _ => 1,
+        };
+        assert_eq!(double.calls(), tries, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_reply_among_other_failures_is_not_asked_for_a_third_time() {
+    let (busy, malformed) = (ErrorKind::Overloaded, ErrorKind::MalformedResponse);
+    for (plays, tries) in [
+        (vec![malformed, malformed, busy], 2),
+        (vec![malformed, busy, malformed, busy], 3),
+        (vec![busy, busy, malformed, busy], 3),
+    ] {
+        let clock = clock();
+        let double = Arc::new(Double::new(plays.into_iter().map(refuses)));
+        let provider = retrying(&double, &clock);
+        let (_, error) = passing(&clock, seconds(60), hear(&provider, &request(), &cx())).await;
+        assert_eq!((error.unwrap().kind(), double.calls()), (malformed, tries));
     }
 }
 

@@ -110,7 +110,9 @@ impl LlmHarness for Harness {
             OptionalScene::MaxTokens => {
                 always(last(json!({"done": true, "done_reason": "length"})))
             }
-            OptionalScene::Refusal | OptionalScene::ContentFilter => return None,
+            OptionalScene::StructuredBesideTools
+            | OptionalScene::Refusal
+            | OptionalScene::ContentFilter => return None,
             other => WIRE.play(other)?,
         };
         Some(Self::with(play).await)
@@ -131,6 +133,7 @@ impl LlmHarness for Harness {
 }
 
 agent_runner_core::provider_conformance!(Harness, skip: {
+    structured_beside_tools: "the schema binds calls too, so the provider denies it",
     refusal: "the API has no word for it",
     content_filter: "the API has no filter",
 });

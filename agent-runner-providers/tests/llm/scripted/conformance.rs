@@ -91,6 +91,7 @@ agent_runner_core::provider_conformance!(Harness, skip: {
     cut_character: "there is no wire",
     held_open: "there is no connection",
     structured_output: "a script says what it says, whatever the schema",
+    structured_beside_tools: "a script says what it says, whatever the schema",
     tool_round: "there is no wire on which to see the conversation",
     reasoning: "a script wants nothing back",
 });

@@ -5,7 +5,7 @@ use agent_runner_core::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::llm::stream::testing::{cut, decode, transcript};
+use crate::llm::stream::testing::{allocations, cut, damaged, decode, transcript};
 
 macro_rules! fixtures {
     ($($file:literal,)*) => {
@@ -454,4 +454,26 @@ fn a_long_number_in_a_call_keeps_its_digits_as_text_and_is_told() {
     let call = finished.message.tool_calls().next().unwrap();
     assert_eq!(call.arguments["id"], "123456789012345678901234567890");
     assert_eq!(finished.notices.len(), 1);
+}
+
+#[test]
+fn damaged_streams_do_no_harm() {
+    damaged(&FIXTURES.map(|(_, bytes)| bytes), decoder);
+}
+
+#[test]
+fn a_text_delta_costs_one_allocation() {
+    let piece = frames(&[
+        r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":" żółw"}}"#,
+    ]);
+    let said = LlmEvent::TextDelta { text: " żółw".to_owned() };
+    let mut begun = decoder();
+    let start = frames(&[
+        r#"{"type":"message_start","message":{}}"#,
+        r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+    ]);
+    begun.push(start.as_bytes(), &mut VecDeque::new()).unwrap();
+    let count = allocations(begun, piece.as_bytes(), &said);
+    // The text; and the block, which doubles.
+    assert!(count <= 1_000 + 20, "{count}");
 }

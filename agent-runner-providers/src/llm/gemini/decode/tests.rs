@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::llm::stream::testing::{cut, damaged, decode, transcript};
+use crate::llm::stream::testing::{allocations, cut, damaged, decode, transcript};
 
 macro_rules! fixtures {
     ($($file:literal,)*) => {
@@ -113,6 +113,21 @@ proptest! {
 #[test]
 fn damaged_streams_do_no_harm() {
     damaged(&FIXTURES.map(|(_, bytes)| bytes), decoder);
+}
+
+#[test]
+fn a_text_delta_costs_eight_allocations() {
+    let piece = concat!(
+        r#"data: {"candidates": [{"content": {"parts": [{"text": " żółw"}], "role": "model"},"#,
+        r#""index": 0}], "usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 2},"#,
+        r#""modelVersion": "gemini-3.8-flash", "responseId": "abc"}"#,
+        "\r\n\r\n"
+    );
+    let said = LlmEvent::TextDelta { text: " żółw".to_owned() };
+    let count = allocations(decoder(), piece.as_bytes(), &said);
+    // The two lists, the text, the model's name, the reply's id, and what was used, with two names;
+    // and the reply, which doubles.
+    assert!(count <= 8 * 1_000 + 20, "{count}");
 }
 
 fn frames() -> impl Strategy<Value = Vec<u8>> {

@@ -5,7 +5,7 @@ use agent_runner_core::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::llm::stream::testing::{cut, damaged, decode, transcript};
+use crate::llm::stream::testing::{allocations, cut, damaged, decode, transcript};
 
 macro_rules! fixtures {
     ($($file:literal,)*) => {
@@ -141,15 +141,8 @@ fn damaged_streams_do_no_harm() {
 #[test]
 fn a_text_delta_costs_two_allocations() {
     let line = b"{\"model\":\"m\",\"created_at\":\"x\",\"message\":{\"role\":\"assistant\",\"content\":\" a\"},\"done\":false}\n";
-    let (mut decoder, mut out) = (decoder(), VecDeque::with_capacity(8));
-    decoder.push(line, &mut out).unwrap();
-    let cost = allocation_counter::measure(|| {
-        for _ in 0..1_000 {
-            out.clear();
-            decoder.push(line, &mut out).unwrap();
-        }
-    });
-    assert_eq!(out, [LlmEvent::TextDelta { text: " a".to_owned() }]);
+    let said = LlmEvent::TextDelta { text: " a".to_owned() };
+    let count = allocations(decoder(), line, &said);
     // The model's name and the text; and the reply, which doubles.
-    assert!(cost.count_total <= 2 * 1_000 + 20, "{cost:?}");
+    assert!(count <= 2 * 1_000 + 20, "{count}");
 }

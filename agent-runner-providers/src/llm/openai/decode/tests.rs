@@ -21,11 +21,13 @@ macro_rules! fixtures {
     };
 }
 
-const FIXTURES: [(&str, &[u8]); 21] = fixtures![
+const FIXTURES: [(&str, &[u8]); 23] = fixtures![
     "text.sse",
     "parallel_tools.sse",
     "llama_cpp.sse",
     "llama_cpp_recorded.sse",
+    "llamacpp_text.sse",
+    "llamacpp_constrained.sse",
     "open_router.sse",
     "vllm_index_zero.sse",
     "whole_calls_without_done.sse",

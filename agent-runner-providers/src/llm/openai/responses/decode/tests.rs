@@ -8,7 +8,7 @@ use super::*;
 use crate::llm::{
     names::ToolNames,
     openai::{NAMES, frames::Frames},
-    stream::testing::{cut, decode, transcript},
+    stream::testing::{allocations, cut, damaged, decode, transcript},
 };
 
 macro_rules! fixtures {
@@ -214,4 +214,23 @@ proptest! {
         let finished_last = matches!(events.last(), Some(LlmEvent::Finished(_)));
         prop_assert!(finished == 0 || finished_last);
     }
+}
+
+#[test]
+fn damaged_streams_do_no_harm() {
+    damaged(&FIXTURES.map(|(_, bytes)| bytes), decoder);
+}
+
+#[test]
+fn a_text_delta_costs_two_allocations() {
+    let piece = concat!(
+        "event: response.output_text.delta\n",
+        r#"data: {"type":"response.output_text.delta","item_id":"msg_1","output_index":1,"#,
+        r#""content_index":0,"delta":" żółw","sequence_number":7,"logprobs":[]}"#,
+        "\n\n"
+    );
+    let said = LlmEvent::TextDelta { text: " żółw".to_owned() };
+    let count = allocations(decoder(), piece.as_bytes(), &said);
+    // The event's kind and the text; and the reply, which doubles.
+    assert!(count <= 2 * 1_000 + 20, "{count}");
 }
