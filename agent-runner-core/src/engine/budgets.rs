@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     agent::ModelName,
-    budget::{Account, Budget, BudgetScope, Day},
+    budget::{Account, Budget, BudgetScope, Day, Spend},
     event::EventBody,
     id::{ProjectId, RunId, StepKey},
     limits,
