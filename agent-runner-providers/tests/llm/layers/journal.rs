@@ -60,6 +60,7 @@ fn decisions(events: &[Event]) -> Vec<Value> {
             if let Some(payload) = value["payload"].as_object_mut() {
                 payload.remove("elapsed_ms");
                 payload.remove("delay_ms");
+                payload.remove("retry_at");
                 if let Some(spend) = payload.get_mut("spend").and_then(Value::as_object_mut) {
                     spend.remove("busy_ms");
                 }
