@@ -103,6 +103,8 @@ async fn s27_two_servers_share_one_file_and_no_step_runs_twice() {
     let mut place = place().await;
     place.site.set("AGENT_RUNNER_HTTP_POST_POLICY", "at_most_once");
     place.site.set("AGENT_RUNNER_CONCURRENCY", "4");
+    // Nobody dies here; on a busy machine a short lease would run out by itself.
+    place.site.set("AGENT_RUNNER_LEASE_TTL", "10s");
     let other = place.site.beside();
     let servers = [place.site.start().await, other.start().await];
     let client = client();

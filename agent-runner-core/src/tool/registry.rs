@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::Tool;
-use crate::schema::{Schema, SchemaError};
+use crate::{
+    machine::agent::final_tool::FINAL_TOOL,
+    schema::{Schema, SchemaError},
+};
 
 /// A tool that cannot be registered.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +18,9 @@ pub enum RegisterToolError {
     /// There is one of that name already.
     #[error("there are two tools called `{0}`")]
     Twice(String),
+    /// The name has a meaning of its own.
+    #[error("`{0}` cannot be a tool's name: agents answer under it; choose another")]
+    Reserved(String),
     /// The schema of its arguments is not a JSON Schema.
     #[error("the input schema of tool `{0}` is not valid")]
     Schema(String, #[source] SchemaError),
@@ -37,12 +43,15 @@ impl ToolRegistry {
     /// Adds a tool.
     ///
     /// # Errors
-    /// A bad name, a name that is taken, a schema that is none.
+    /// A bad name, a name that is taken or reserved, a schema that is none.
     pub fn add(&mut self, tool: Arc<dyn Tool>) -> Result<(), RegisterToolError> {
         let name = tool.info().spec.name.clone();
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
             return Err(RegisterToolError::Name(name));
+        }
+        if name == FINAL_TOOL {
+            return Err(RegisterToolError::Reserved(name));
         }
         if self.tools.contains_key(&name) {
             return Err(RegisterToolError::Twice(name));
@@ -92,5 +101,31 @@ impl ToolRegistry {
         names.sort();
         names.dedup();
         Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{step::EffectPolicy, testing::LedgerTool};
+
+    #[test]
+    fn a_name_is_legal_free_and_not_reserved() {
+        let mut tools = ToolRegistry::default();
+        let mut add = |name: &str| {
+            tools
+                .add(Arc::new(LedgerTool::new(name, EffectPolicy::Pure)))
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(add("files.read"), Ok(()));
+        for (name, said) in [
+            ("files.read", "there are two tools"),
+            ("", "is not a tool name"),
+            ("über", "is not a tool name"),
+            (FINAL_TOOL, "agents answer under it"),
+        ] {
+            let problem = add(name).unwrap_err();
+            assert!(problem.contains(said), "{problem}");
+        }
     }
 }

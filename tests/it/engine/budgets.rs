@@ -1,13 +1,7 @@
 //! Budgets: of a run, its tree, its project and the day; asked before a call, settled after it,
 //! and remembered by the store.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use agent_runner_core::{
     agent::ModelName,
@@ -209,8 +203,8 @@ async fn the_budget_of_a_project_holds_for_all_its_runs_together() {
     assert_eq!(engine.spending(Some(provider)).await.unwrap().today.booked.requests, 7);
 }
 
-on_every_store!(the_budget_of_a_day_is_asked_again_on_the_next_day);
-async fn the_budget_of_a_day_is_asked_again_on_the_next_day() {
+on_every_store!(a_run_beyond_the_budget_of_a_day_waits_until_midnight);
+async fn a_run_beyond_the_budget_of_a_day_waits_until_midnight() {
     let model = busy();
     let mut world = world(&model);
     world.options.daily_budget = Some(parking(Budget { requests: Some(2), ..Budget::default() }));
@@ -301,12 +295,7 @@ async fn a_canceled_call_is_charged_for_what_was_heard() {
 
 on_every_store!(runs_side_by_side_never_spend_more_than_the_day_allows);
 async fn runs_side_by_side_never_spend_more_than_the_day_allows() {
-    let most = Arc::new(AtomicUsize::new(0));
-    let now = Arc::new(AtomicUsize::new(0));
-    let (most_seen, at_once) = (Arc::clone(&most), Arc::clone(&now));
-    let model = Answering::new(move |_, number| {
-        most_seen.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        at_once.fetch_sub(1, Ordering::SeqCst);
+    let model = Answering::new(|_, number| {
         Ok(calls(&[(&format!("c{number}"), "ledger", json!({"n": number}))], tokens(50, 50)))
     });
     let mut world = world(&model);
