@@ -102,8 +102,7 @@ fn decimal(number: &str) -> (String, i64) {
     (significant.to_owned(), exponent.saturating_sub(length(fraction)).saturating_add(zeros))
 }
 
-/// JSON without escapes that name lone surrogates; see [`parse`].
-pub(crate) fn mend(text: &str) -> Cow<'_, str> {
+fn mend(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let is_surrogate =
         |at: usize| bytes.get(at..at + 3).is_some_and(|escape| matches!(escape, b"\\ud" | b"\\uD"));

@@ -34,5 +34,5 @@ pub(crate) fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> usize {
 
 /// Whether a text is a chunk, found with nothing but the JSON parser.
 pub(crate) fn is_chunk(text: &str) -> bool {
-    serde_json::from_str::<Chunk<'_>>(text).is_ok_and(|chunk| chunk.choices.is_some())
+    serde_json::from_str::<Chunk>(text).is_ok_and(|chunk| chunk.choices.is_some())
 }

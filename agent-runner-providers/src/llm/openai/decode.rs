@@ -1,11 +1,10 @@
 //! A stream of chat completion chunks, or one whole completion, as events.
 
-use std::{borrow::Cow, collections::VecDeque};
+use std::collections::VecDeque;
 
 use agent_runner_core::llm::{
     Cost, ErrorKind, FactSource, LlmEvent, LlmRequest, MicroUsd, StopReason, Usage,
 };
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{
@@ -18,7 +17,7 @@ use super::{
 };
 use crate::llm::{
     Fault,
-    json::{mend, parse, says_error},
+    json::{parse, says_error},
     reply::Reply,
     stream::{REPLY_BYTES_MAX, too_large},
 };
@@ -57,31 +56,11 @@ impl ChatReader {
         }
     }
 
-    /// Takes in a chunk, unless it reports an error. It is read twice only where that matters: an
-    /// error has many forms, and a field may stand twice in a document.
-    fn read(&mut self, text: &str, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
-        let text = mend(text);
-        if !says_error(&text)
-            && let Ok(chunk) = serde_json::from_str(&text)
-        {
-            return self.chunk(chunk, out);
-        }
-        let document: Value = serde_json::from_str(&text)
-            .map_err(|_| Fault::malformed("the service sent an event that is not JSON", &text))?;
-        if let Some(fault) = error::reported(&document, None) {
-            return Err(fault);
-        }
-        let chunk = Chunk::deserialize(&document).map_err(|error| {
-            Fault::malformed("the service sent a strange event", &error.to_string())
-        })?;
-        self.chunk(chunk, out)
-    }
-
-    fn chunk(&mut self, chunk: Chunk<'_>, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
+    fn chunk(&mut self, chunk: Chunk, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if !self.started {
             self.started = true;
             out.push_back(LlmEvent::Started {
-                model: chunk.model.filter(|model| !model.is_empty()).map(Cow::into_owned),
+                model: chunk.model.filter(|model| !model.is_empty()),
             });
         }
         // One choice was asked for; another index is somebody else's.
@@ -201,6 +180,23 @@ impl ChatReader {
     }
 }
 
+/// A chunk, unless it reports an error. Read twice only where that matters: an error has many
+/// forms, and a field may stand twice in a document.
+fn chunk_of(text: &str) -> Result<Chunk, Fault> {
+    if !says_error(text)
+        && let Ok(chunk) = parse(text)
+    {
+        return Ok(chunk);
+    }
+    let document: Value = parse(text)
+        .map_err(|_| Fault::malformed("the service sent an event that is not JSON", text))?;
+    if let Some(fault) = error::reported(&document, None) {
+        return Err(fault);
+    }
+    serde_json::from_value(document)
+        .map_err(|error| Fault::malformed("the service sent a strange event", &error.to_string()))
+}
+
 impl FrameReader for ChatReader {
     fn event(&mut self, name: &str, data: &str, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
         if self.done {
@@ -213,7 +209,7 @@ impl FrameReader for ChatReader {
         if name == "error" {
             return Err(error::event(data));
         }
-        self.read(data, out)
+        self.chunk(chunk_of(data)?, out)
     }
 
     fn document(&mut self, text: &str, out: &mut VecDeque<LlmEvent>) -> Result<(), Fault> {
@@ -226,7 +222,7 @@ impl FrameReader for ChatReader {
         if document.get("choices").is_none() && error::reported(&document, None).is_none() {
             return Err(Fault::malformed("the service sent a document without a reply", text));
         }
-        self.read(text, out)?;
+        self.chunk(chunk_of(text)?, out)?;
         self.finish(out);
         Ok(())
     }

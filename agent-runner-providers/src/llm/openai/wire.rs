@@ -3,8 +3,6 @@
 //!
 //! Source: the API reference of chat completions, and vLLM, llama.cpp, `OpenRouter`, Groq, Mistral.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
@@ -12,10 +10,8 @@ use super::profile::ReasoningField;
 
 /// One event of a stream, or a whole reply of a server that does not stream.
 #[derive(Debug, Deserialize)]
-pub(super) struct Chunk<'a> {
-    /// Borrowed, because it is wanted only once in a stream.
-    #[serde(borrow)]
-    pub(super) model: Option<Cow<'a, str>>,
+pub(super) struct Chunk {
+    pub(super) model: Option<String>,
     pub(super) choices: Option<Vec<Choice>>,
     pub(super) usage: Option<Value>,
     /// Groq's place for the usage.
