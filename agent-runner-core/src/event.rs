@@ -2,8 +2,12 @@
 
 mod reply;
 mod sentence;
+mod stored;
 
-pub use self::reply::{LlmPhase, Reply};
+pub use self::{
+    reply::{LlmPhase, Reply},
+    stored::{DecodeEventError, Event, NewEvent},
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,50 +17,13 @@ use crate::{
     agent::{ModelName, ToolMode},
     budget::{Budget, BudgetResource, BudgetScope, OnExceeded, Spend},
     directive::{DirectiveMode, Resolution},
-    id::{RunId, StepKey, WorkerId},
+    id::{StepKey, WorkerId},
     llm::{Cost, StopReason, Usage},
     message::Message,
     run::{ParkReason, RunError, RunSpec},
     step::{EffectPolicy, StepError, StepKind},
     tool::ToolErrorKind,
 };
-
-/// An event as the store keeps it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Event {
-    /// The run it belongs to.
-    pub run_id: RunId,
-    /// Its number in the run, from 1, without gaps.
-    pub seq: u64,
-    /// The epoch of the owner that wrote it; the run's epoch for events of the API.
-    pub epoch: u64,
-    /// Its type, dotted lower case such as `llm.completed`.
-    pub kind: String,
-    /// The step it is about.
-    pub step: Option<StepKey>,
-    /// What happened; see `docs/EVENTS.md`.
-    pub payload: Value,
-    /// SHA-256 (hex) of the whole payload when it is too large to stand here;
-    /// `payload` is then a stub.
-    pub blob: Option<String>,
-    /// When it was written.
-    pub at: Timestamp,
-}
-
-/// An event on its way into a journal. The store gives it its number.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewEvent {
-    /// Its type.
-    pub kind: String,
-    /// The step it is about.
-    pub step: Option<StepKey>,
-    /// What happened.
-    pub payload: Value,
-    /// Set when the payload is a stub.
-    pub blob: Option<String>,
-    /// When it happened.
-    pub at: Timestamp,
-}
 
 macro_rules! event_bodies {
     ($( $(#[$doc:meta])* $kind:literal $name:ident { $( $(#[$fdoc:meta])* $field:ident : $ty:ty ),* $(,)? } )*) => {
@@ -418,15 +385,6 @@ event_bodies! {
     }
 }
 
-/// An event whose payload this version cannot read.
-#[derive(Debug, thiserror::Error)]
-#[error("event {seq} of type `{kind}` has a payload that this version cannot read")]
-pub struct DecodeEventError {
-    seq: u64,
-    kind: String,
-    source: serde_json::Error,
-}
-
 impl EventBody {
     /// The step it is about.
     #[must_use]
@@ -506,6 +464,7 @@ impl EventBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::RunId;
 
     #[test]
     fn a_body_survives_the_journal() {

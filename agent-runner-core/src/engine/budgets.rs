@@ -22,7 +22,7 @@ use crate::{
     event::EventBody,
     id::{ProjectId, RunId, StepKey},
     limits,
-    llm::{Cost, LlmFinished, Price, Usage},
+    llm::{Cost, LlmFinished, Price, ProviderError, SendState, Usage, estimate_messages},
     machine::{OpenCall, RunState},
     project::Project,
     run::{ParkReason, Run},
@@ -94,15 +94,36 @@ pub(super) fn call_id(step: &StepKey, attempt: u32) -> String {
     format!("{step}#{attempt}")
 }
 
-/// What a call without a good end used: as its service said, but no less than was heard of the
-/// reply, because services tell the length of a reply at its end.
+/// What a reply that broke off after so many pieces used: as its service said, else the estimated
+/// prompt, and no less than was heard, because services tell the length of a reply at its end.
+pub(super) fn broken_off(reported: Option<Usage>, prompt: u64, pieces: u64) -> Usage {
+    let mut usage = reported.unwrap_or_default();
+    if usage.prompt().is_none() {
+        usage.input = Some(prompt);
+    }
+    usage.output = usage.output.max(Some(pieces));
+    usage
+}
+
+/// What a call of a run used whose end nobody saw.
 pub(super) fn lost_call(state: &RunState, call: &OpenCall, reported: Option<Usage>) -> Usage {
-    match reported.filter(|usage| usage.total().is_some()) {
-        Some(usage) => Usage { output: usage.output.max(Some(call.pieces)), ..usage },
-        None => {
-            let prompt = state.machine().corrected(call.estimated);
-            Estimate { prompt, reply: call.pieces }.usage()
-        }
+    broken_off(reported, state.machine().corrected(call.estimated), call.pieces)
+}
+
+/// Whether a call that failed after so many pieces took nothing: it never reached the service, or
+/// the service refused it.
+pub(super) fn took_nothing(problem: &ProviderError, pieces: u64) -> bool {
+    problem.sent() == SendState::NotSent || (problem.http_status().is_some() && pieces == 0)
+}
+
+/// Estimates the tokens of a reply whose service did not count them, and says so.
+pub(super) fn estimate_missing(finished: &mut LlmFinished, prompt: u64) {
+    if finished.usage.total().is_none() {
+        finished.usage.input = Some(prompt);
+        let said = estimate_messages(std::slice::from_ref(&finished.message));
+        finished.usage.output = Some(said);
+        let notice = "the service did not say how many tokens it used; they are estimated";
+        finished.notices.push(notice.to_owned());
     }
 }
 
@@ -250,5 +271,36 @@ impl Engine {
             }
         }
         Err(super::control::busy(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::ErrorKind;
+
+    #[test]
+    fn a_broken_reply_costs_what_was_reported_or_heard_whichever_is_more() {
+        let of = |input, output| Some(Usage { input, output, ..Usage::default() });
+        let table = [
+            (None, (Some(70), Some(5))),
+            (of(Some(90), Some(1)), (Some(90), Some(5))),
+            (of(Some(90), Some(8)), (Some(90), Some(8))),
+            (of(None, Some(8)), (Some(70), Some(8))),
+            (of(Some(90), None), (Some(90), Some(5))),
+        ];
+        for (reported, expected) in table {
+            let usage = broken_off(reported, 70, 5);
+            assert_eq!((usage.input, usage.output), expected, "{reported:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_never_arrived_or_was_refused_takes_nothing() {
+        let lost = || ProviderError::new(ErrorKind::Network, "p", "lost");
+        assert!(took_nothing(&lost().with_sent(SendState::NotSent), 0));
+        assert!(!took_nothing(&lost(), 0));
+        assert!(took_nothing(&lost().with_http_status(529), 0));
+        assert!(!took_nothing(&lost().with_http_status(200), 1));
     }
 }

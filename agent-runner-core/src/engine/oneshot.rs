@@ -8,14 +8,16 @@ use jiff::Timestamp;
 use tokio::{runtime::Handle, task::JoinHandle};
 use tracing::warn;
 
-use super::{Engine, EngineError, Inner};
+use super::{
+    Engine, EngineError, Inner,
+    budgets::{broken_off, estimate_missing, took_nothing},
+};
 use crate::{
     agent::ModelName,
     budget::{Account, Budget, BudgetScope, Day, Spend},
     id::ProjectId,
     llm::{
-        Cost, LlmEvent, LlmFinished, LlmRequest, MicroUsd, ProviderError, SendState, Usage,
-        estimate_messages, estimate_tokens,
+        Cost, LlmEvent, LlmFinished, LlmRequest, MicroUsd, ProviderError, Usage, estimate_tokens,
     },
     project::Project,
     store::{SpendLine, SpendQuery},
@@ -136,13 +138,7 @@ impl OneShot {
 
     /// Books a complete reply and fills in what it took and cost.
     pub async fn finish(mut self, mut finished: LlmFinished) -> LlmFinished {
-        if finished.usage.total().is_none() {
-            finished.usage.input = Some(self.prompt);
-            let said = estimate_messages(std::slice::from_ref(&finished.message));
-            finished.usage.output = Some(said);
-            let notice = "the service did not say how many tokens it used; they are estimated";
-            finished.notices.push(notice.to_owned());
-        }
+        estimate_missing(&mut finished, self.prompt);
         finished.cost = self.inner.cost(&self.model, &finished);
         wait(self.book(&finished.usage, finished.cost.as_ref())).await;
         finished
@@ -151,8 +147,7 @@ impl OneShot {
     /// Books a call that failed. What never reached the service, and what the service refused,
     /// took nothing.
     pub async fn fail(mut self, problem: &ProviderError) {
-        let refused = problem.http_status().is_some() && self.pieces == 0;
-        if problem.sent() == SendState::NotSent || refused {
+        if took_nothing(problem, self.pieces) {
             self.settled = true;
             return;
         }
@@ -162,11 +157,7 @@ impl OneShot {
     /// Books what a reply without an end is taken for: what the service reported, and no less than
     /// what was heard.
     fn break_off(&mut self) -> Option<JoinHandle<()>> {
-        let mut usage = self.reported.unwrap_or_default();
-        if usage.prompt().is_none() {
-            usage.input = Some(self.prompt);
-        }
-        usage.output = Some(usage.output.unwrap_or(0).max(self.pieces));
+        let usage = broken_off(self.reported, self.prompt, self.pieces);
         let price = self.inner.providers.price(&self.model, self.inner.clock.now());
         let cost = price.and_then(|price| price.cost(&usage));
         self.book(&usage, cost.as_ref())

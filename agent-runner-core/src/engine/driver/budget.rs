@@ -88,6 +88,7 @@ impl Driver {
                 if let Some(most) = reply_max {
                     turn.request.max_output_tokens = u32::try_from(most).ok();
                 }
+                self.look |= self.signalled.take_changed();
                 if self.is_stale(&turn) {
                     // Asked again, the same reservation is used; at rest it is given back.
                     self.granted = Some((turn.step, turn.attempt));
@@ -107,8 +108,7 @@ impl Driver {
     }
 
     /// Whether something came up while the budgets were asked.
-    fn is_stale(&mut self, turn: &Turn) -> bool {
-        self.look |= self.signalled.take_changed();
+    fn is_stale(&self, turn: &Turn) -> bool {
         let held = self.pause || self.cancel || self.look || self.inner.active.is_draining();
         held || (!turn.compacts() && self.state.machine().unread_upto() > turn.directives_upto)
     }

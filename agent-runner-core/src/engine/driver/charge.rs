@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::{Driver, Stop, millis};
 use crate::{
     budget::Spend,
-    engine::budgets::{call_id, lost_call},
+    engine::budgets::{call_id, lost_call, took_nothing},
     event::EventBody,
     id::StepKey,
-    llm::{ProviderError, SendState, Usage},
+    llm::{ProviderError, Usage},
     store::Booking,
 };
 
@@ -57,8 +57,7 @@ impl Driver {
         problem: &ProviderError,
         heard: Heard,
     ) -> Result<(), Stop> {
-        let refused = problem.http_status().is_some() && heard.pieces == 0;
-        if problem.sent() == SendState::NotSent || refused {
+        if took_nothing(problem, heard.pieces) {
             self.unreserve(step, attempt);
             return Ok(());
         }

@@ -274,7 +274,8 @@ impl Driver {
     /// Gives the run back with whatever is being performed left open; its policy decides then.
     pub(super) async fn hand_over(&mut self) {
         self.give_back_grant();
-        let asking: Vec<(StepKey, u32)> = self
+        // A call under way is charged by whoever goes on; one that was only asked for took nothing.
+        let not_begun: Vec<(StepKey, u32)> = self
             .active
             .iter()
             .map(|(step, active)| {
@@ -283,7 +284,7 @@ impl Driver {
             })
             .filter(|(step, _)| self.state.call().is_none_or(|call| call.step != *step))
             .collect();
-        for (step, attempt) in asking {
+        for (step, attempt) in not_begun {
             self.unreserve(&step, attempt);
         }
         self.outbox.then.clear();

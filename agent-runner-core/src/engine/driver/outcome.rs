@@ -14,10 +14,11 @@ use super::{
 };
 use crate::{
     budget::Spend,
+    engine::budgets::estimate_missing,
     event::{EventBody, Reply},
     id::StepKey,
     limits,
-    llm::{ErrorKind, LlmFinished, ProviderError, Recovery, estimate_messages},
+    llm::{ErrorKind, LlmFinished, ProviderError, Recovery},
     machine::agent::{Compaction, ReplyRules, compact, interpret},
     message::ToolCall,
     step::{EffectPolicy, StepError},
@@ -127,13 +128,7 @@ impl Driver {
     fn take_reply(&mut self, ended: &Ended, mut finished: LlmFinished) -> Result<(), Stop> {
         let Ended { step, attempt, elapsed, reading } = ended;
         finished.message = finished.message.cleaned();
-        if finished.usage.total().is_none() {
-            finished.usage.input = Some(reading.corrected);
-            let said = estimate_messages(std::slice::from_ref(&finished.message));
-            finished.usage.output = Some(said);
-            let notice = "the service did not say how many tokens it used; they are estimated";
-            finished.notices.push(notice.to_owned());
-        }
+        estimate_missing(&mut finished, reading.corrected);
         let reply = match &reading.compaction {
             Some(_) => Reply::Summary { text: compact::summary(&finished) },
             None => self.interpret(step, reading, &finished),
