@@ -35,14 +35,11 @@ impl Site {
         site
     }
 
-    /// Another server on the same database.
+    /// Another server on the same database, set up alike.
     pub(crate) fn beside(&self) -> Self {
-        let mut other = Self::new(&self.directory);
-        let own = other.environment.clone();
-        other.environment = self.environment.clone();
-        for (key, value) in own {
-            other.set(&key, &value);
-        }
+        let mut other = self.clone();
+        other.port = Self::new(&self.directory).port;
+        other.set("AGENT_RUNNER_LISTEN", &format!("127.0.0.1:{}", other.port));
         other
     }
 
