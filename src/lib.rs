@@ -6,7 +6,7 @@
 pub use agent_runner_core::testing;
 pub use agent_runner_core::{
     agent, artifact, budget, directive, engine, engine::Engine, event, id, limits, llm, machine,
-    memory, message, project, run, schema, step, store, time, tool,
+    memory, message, policy, project, run, schema, step, store, time, tool,
 };
 #[cfg(feature = "http")]
 pub use agent_runner_http as http;

@@ -8,7 +8,9 @@ mod control;
 mod driver;
 mod error;
 mod inbox;
+mod invoke;
 mod journal;
+mod known_projects;
 mod lease;
 mod live;
 mod new_run;
@@ -25,6 +27,7 @@ pub use self::{
     builder::{BuildError, EngineBuilder, EngineOptions},
     error::{EngineError, EngineErrorKind, FieldError},
     inbox::NewMessage,
+    invoke::{InvokeError, Invoked},
     live::{Frame, LiveFrame, LiveKind, WatchOptions},
     new_run::NewRun,
     oneshot::{OneShot, OneShotError},
@@ -56,7 +59,7 @@ struct Inner {
     worker: WorkerId,
     live: live::Hub,
     active: active::ActiveRuns,
-    budgets: budgets::BudgetCache,
+    projects: known_projects::KnownProjects,
 }
 
 impl Engine {

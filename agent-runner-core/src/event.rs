@@ -22,7 +22,7 @@ use crate::{
     message::Message,
     run::{ParkReason, RunError, RunSpec},
     step::{EffectPolicy, StepError, StepKind},
-    tool::ToolErrorKind,
+    tool::{Fact, ToolErrorKind},
 };
 
 macro_rules! event_bodies {
@@ -339,6 +339,51 @@ event_bodies! {
         model_bytes_max: usize,
         /// Milliseconds it took.
         elapsed_ms: u64,
+        /// Where the output came from, when nobody in charge wrote it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        untrusted: Option<String>,
+    }
+    /// A tool wrote a file of the project.
+    "file.written" FileWritten {
+        /// Which step.
+        step: StepKey,
+        /// Its path within the project.
+        path: String,
+        /// SHA-256 of the content, lower-case hex.
+        sha256: String,
+        /// Bytes in the file.
+        bytes: u64,
+        /// Whether there was no file of that name before.
+        created: bool,
+    }
+    /// A tool took a file or directory of the project away from its name.
+    "file.removed" FileRemoved {
+        /// Which step.
+        step: StepKey,
+        /// Its path within the project.
+        path: String,
+        /// Its new path, when it was moved.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        moved_to: Option<String>,
+    }
+    /// A tool changed the project's repository, or is about to change another one.
+    "git.changed" GitChanged {
+        /// Which step.
+        step: StepKey,
+        /// What was done: `clone`, `commit`, `push`, …; `push_intended` before a push.
+        action: String,
+        /// The branch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        branch: Option<String>,
+        /// Name of the remote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remote: Option<String>,
+        /// The commit before, hex.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        /// The commit after, hex.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<String>,
     }
     /// A tool call failed, or was refused before it began; the model is told.
     "tool.failed" ToolFailed {
@@ -409,6 +454,9 @@ impl EventBody {
             | Self::ToolStarted { step, .. }
             | Self::ToolCompleted { step, .. }
             | Self::ToolFailed { step, .. }
+            | Self::FileWritten { step, .. }
+            | Self::FileRemoved { step, .. }
+            | Self::GitChanged { step, .. }
             | Self::TimerSet { step, .. }
             | Self::TimerFired { step } => Some(step),
             Self::RunParked { step, .. } => step.as_ref(),
@@ -427,6 +475,20 @@ impl EventBody {
             | Self::BudgetChanged { .. }
             | Self::DirectiveReceived { .. }
             | Self::SignalReceived { .. } => None,
+        }
+    }
+
+    /// The event of what a tool changed.
+    #[must_use]
+    pub fn of_fact(step: StepKey, fact: Fact) -> Self {
+        match fact {
+            Fact::FileWritten { path, sha256, bytes, created } => {
+                Self::FileWritten { step, path, sha256, bytes, created }
+            }
+            Fact::FileRemoved { path, moved_to } => Self::FileRemoved { step, path, moved_to },
+            Fact::Git { action, branch, remote, from, to } => {
+                Self::GitChanged { step, action, branch, remote, from, to }
+            }
         }
     }
 

@@ -14,6 +14,7 @@ pub mod llm;
 pub mod machine;
 pub mod memory;
 pub mod message;
+pub mod policy;
 pub mod project;
 pub mod run;
 pub mod schema;

@@ -1,10 +1,15 @@
 //! Tools: what agents can do. The [`Tool`] trait, its call, outcome and errors.
 
 mod error;
+mod footprint;
+mod function;
+mod host;
+mod output;
 mod registry;
+mod source;
 mod typed;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -13,12 +18,18 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     error::{ToolError, ToolErrorKind},
+    footprint::{Footprint, Risk},
+    function::{FnTool, tool_fn},
+    host::{ByteStream, NoHost, ToolHost},
+    output::{Fact, IntoToolOutput, KeptArtifact, NewArtifact, ToolOutput},
     registry::{RegisterToolError, ToolRegistry},
+    source::{SourceStatus, ToolSource},
     typed::{Typed, TypedTool},
 };
 use crate::{
     id::{ProjectId, RunId, StepKey},
     limits,
+    project::ProjectSettings,
 };
 pub use crate::{llm::ToolSpec, step::EffectPolicy};
 
@@ -29,6 +40,8 @@ pub struct ToolInfo {
     pub spec: ToolSpec,
     /// What the engine does when a call's outcome is unknown.
     pub policy: EffectPolicy,
+    /// The most harm that a call can do.
+    pub risk: Risk,
     /// How long a call may take.
     pub timeout: Duration,
     /// Most of its output that is shown to the model, in bytes.
@@ -36,25 +49,46 @@ pub struct ToolInfo {
 }
 
 impl ToolInfo {
-    /// A tool with a timeout of 60 s and the default output limit.
+    /// A tool with a timeout of 60 s, the default output limit, and [`Self::usual_risk`].
     #[must_use]
     pub fn new(spec: ToolSpec, policy: EffectPolicy) -> Self {
         Self {
             spec,
             policy,
+            risk: Self::usual_risk(policy),
             timeout: Duration::from_secs(60),
             model_bytes_max: limits::TOOL_OUTPUT_MODEL_BYTES,
         }
+    }
+
+    /// The risk of a tool that does not say more: what is pure reads, anything else is taken to
+    /// act outside.
+    #[must_use]
+    pub const fn usual_risk(policy: EffectPolicy) -> Risk {
+        match policy {
+            EffectPolicy::Pure => Risk::Read,
+            _ => Risk::Outward,
+        }
+    }
+
+    /// The same tool with this risk.
+    #[must_use]
+    pub const fn with_risk(mut self, risk: Risk) -> Self {
+        self.risk = risk;
+        self
     }
 }
 
 /// The circumstances of one call. A tool sees its call, never the run's state.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ToolCx {
-    /// The run that calls.
-    pub run_id: RunId,
+    /// The run that calls; `None` when a person calls.
+    pub run_id: Option<RunId>,
     /// The project whose things the tool may touch.
     pub project_id: ProjectId,
+    /// What the project's owner has set.
+    pub settings: Arc<ProjectSettings>,
     /// The step that calls.
     pub step: StepKey,
     /// 1 for the first try.
@@ -64,20 +98,54 @@ pub struct ToolCx {
     pub idempotency_key: String,
     /// Fires when the call is no longer wanted.
     pub cancel: CancellationToken,
+    /// What the engine does for the call.
+    pub host: Arc<dyn ToolHost>,
 }
 
-/// What a call produced.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ToolOutput {
-    /// The output: a string is shown to the model as it is, anything else as JSON.
-    pub value: Value,
-}
-
-impl ToolOutput {
-    /// Wraps a value.
+impl ToolCx {
+    /// The first try of a call that no run makes, in a project without settings, which nobody
+    /// watches and which keeps nothing.
     #[must_use]
-    pub fn new(value: impl Into<Value>) -> Self {
-        Self { value: value.into() }
+    pub fn new(project_id: ProjectId, step: StepKey, idempotency_key: impl Into<String>) -> Self {
+        Self {
+            run_id: None,
+            project_id,
+            settings: Arc::default(),
+            step,
+            attempt: 1,
+            idempotency_key: idempotency_key.into(),
+            cancel: CancellationToken::new(),
+            host: Arc::new(NoHost),
+        }
+    }
+
+    /// The same call of a run.
+    #[must_use]
+    pub const fn of_run(mut self, run_id: RunId, attempt: u32) -> Self {
+        self.run_id = Some(run_id);
+        self.attempt = attempt;
+        self
+    }
+
+    /// The same call under these settings.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Arc<ProjectSettings>) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The same call with this token.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: CancellationToken) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    /// The same call with this host.
+    #[must_use]
+    pub fn with_host(mut self, host: Arc<dyn ToolHost>) -> Self {
+        self.host = host;
+        self
     }
 }
 
@@ -116,6 +184,22 @@ pub trait Tool: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// [`ToolError`], which the engine answers to the model or handles by policy.
     async fn call(&self, arguments: Value, cx: &ToolCx) -> Result<ToolOutput, ToolError>;
+
+    /// The harm that this call can do; never more than `info().risk`.
+    fn risk(&self, _arguments: &Value) -> Risk {
+        self.info().risk
+    }
+
+    /// What this call touches; see [`Footprint`].
+    fn footprint(&self, _arguments: &Value) -> Footprint {
+        Footprint::none()
+    }
+
+    /// Whether runs of a project with these settings may have the tool. A tool that a project has
+    /// to allow first says no until it did.
+    fn available(&self, _settings: &ProjectSettings) -> bool {
+        true
+    }
 
     /// Finds out what became of a call whose outcome is unknown. Only asked when the policy is
     /// [`EffectPolicy::Reconcile`].

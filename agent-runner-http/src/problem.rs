@@ -4,6 +4,7 @@
 //! inside: they are logged here and never sent.
 
 mod code;
+mod tool;
 
 use agent_runner_core::{
     engine::{EngineError, EngineErrorKind},

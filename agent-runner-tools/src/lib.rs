@@ -5,7 +5,7 @@
 
 #[cfg(feature = "fs")]
 pub mod fs;
-#[cfg(feature = "http")]
+#[cfg(feature = "web")]
 pub mod http;
 mod standard;
 mod time_now;

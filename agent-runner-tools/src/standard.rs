@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "http")]
+#[cfg(feature = "web")]
 use agent_runner_core::tool::EffectPolicy;
 use agent_runner_core::{
     time::Clock,
@@ -11,7 +11,7 @@ use agent_runner_core::{
 
 #[cfg(feature = "fs")]
 use crate::fs::{FilesList, FilesRead, FilesWrite, Workspace};
-#[cfg(feature = "http")]
+#[cfg(feature = "web")]
 use crate::http::{HttpClient, HttpGet, HttpPost, PostPolicyError};
 use crate::time_now::TimeNow;
 
@@ -53,7 +53,7 @@ impl StandardTools {
     ///
     /// # Errors
     /// A policy that a POST cannot have, see [`HttpPost::with_policy`].
-    #[cfg(feature = "http")]
+    #[cfg(feature = "web")]
     pub fn with_http(
         mut self,
         client: HttpClient,
@@ -72,7 +72,7 @@ impl StandardTools {
 }
 
 #[cfg(test)]
-#[cfg(all(feature = "fs", feature = "http"))]
+#[cfg(all(feature = "fs", feature = "web"))]
 mod tests {
     use std::collections::BTreeSet;
 
@@ -95,7 +95,8 @@ mod tests {
         for tool in tools {
             registry.add(tool).unwrap();
         }
-        let policies: BTreeSet<_> = registry
+        let tools = registry.all();
+        let policies: BTreeSet<_> = tools
             .iter()
             .map(|tool| (&*tool.info().spec.name, tool.info().policy.as_str()))
             .collect();

@@ -1,68 +1,24 @@
 //! Budgets that runs share: of a tree, a project, and a day. What a run alone may spend is decided
 //! by its driver from its journal; these need the store.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
-
-use jiff::Timestamp;
-
 use super::{
     Engine, EngineError, Inner,
     control::refuse,
     journal,
     new_run::{Wrong, check_budget},
-    project::PROJECTS,
 };
 use crate::{
     agent::ModelName,
     budget::{Account, Budget, BudgetScope, Day, Spend},
     event::EventBody,
-    id::{ProjectId, RunId, StepKey},
+    id::{RunId, StepKey},
     limits,
     llm::{Cost, LlmFinished, Price, ProviderError, SendState, Usage, estimate_messages},
     machine::{OpenCall, RunState},
     project::Project,
     run::{ParkReason, Run},
-    store::{Ready, SpendLine, SpendQuery, Spent, StoreError, StoreErrorKind},
-    time,
+    store::{Ready, SpendLine, SpendQuery, Spent, StoreError},
 };
-
-/// How long a project's budgets are believed without looking: a change takes effect within it.
-const FRESH: Duration = Duration::from_secs(5);
-/// Projects whose budgets are remembered; bounds the memory.
-const REMEMBERED_MAX: usize = 1_024;
-
-/// The budgets of a project.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct ProjectBudgets {
-    total: Option<Budget>,
-    daily: Option<Budget>,
-}
-
-/// What was read of projects lately.
-#[derive(Debug, Default)]
-pub(super) struct BudgetCache {
-    known: Mutex<HashMap<ProjectId, (Timestamp, ProjectBudgets)>>,
-}
-
-impl BudgetCache {
-    fn get(&self, project: ProjectId, now: Timestamp) -> Option<ProjectBudgets> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (read_at, budgets) = known.get(&project)?;
-        (time::until(*read_at, now) <= FRESH).then_some(*budgets)
-    }
-
-    fn put(&self, project: ProjectId, now: Timestamp, budgets: ProjectBudgets) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED_MAX {
-            known.clear();
-        }
-        known.insert(project, (now, budgets));
-    }
-}
 
 /// What a call may take at most, in tokens.
 #[derive(Debug, Clone, Copy)]
@@ -138,31 +94,18 @@ pub(super) struct SharedLimit {
 impl Inner {
     /// The budgets that a run shares, if they are known without asking the store.
     pub(super) fn shared_limits_now(&self, run: &Run) -> Option<Vec<SharedLimit>> {
-        let now = self.clock.now();
-        self.budgets.get(run.project_id, now).map(|budgets| self.limits(run, budgets, now))
+        let known = self.project_now(run.project_id)?;
+        Some(self.limits(run, known.project.as_deref()))
     }
 
     /// The budgets that a run shares.
     pub(super) async fn shared_limits(&self, run: &Run) -> Result<Vec<SharedLimit>, StoreError> {
-        let now = self.clock.now();
-        if let Some(budgets) = self.budgets.get(run.project_id, now) {
-            return Ok(self.limits(run, budgets, now));
-        }
-        let budgets = match self.store.record(PROJECTS, &run.project_id.to_string()).await? {
-            None => ProjectBudgets::default(),
-            Some(record) => {
-                let project: Project = serde_json::from_value(record.value).map_err(|error| {
-                    let what = format!("the record of project {} cannot be read", run.project_id);
-                    StoreError::new(StoreErrorKind::Corrupt, what).with_source(error)
-                })?;
-                ProjectBudgets { total: project.budget, daily: project.daily_budget }
-            }
-        };
-        self.budgets.put(run.project_id, now, budgets);
-        Ok(self.limits(run, budgets, now))
+        let project = self.project(run.project_id).await?;
+        Ok(self.limits(run, project.as_deref()))
     }
 
-    fn limits(&self, run: &Run, project: ProjectBudgets, now: Timestamp) -> Vec<SharedLimit> {
+    fn limits(&self, run: &Run, project: Option<&Project>) -> Vec<SharedLimit> {
+        let now = self.clock.now();
         let today = Some(Day::of(now));
         let account = Some(Account::Project(run.project_id));
         let tree = Some(Account::Tree(run.root_id));
@@ -170,8 +113,8 @@ impl Inner {
         let tree_budget = run.spec.tree_budget.map(|budget| Budget { seconds: None, ..budget });
         [
             (BudgetScope::Tree, tree_budget, tree, None),
-            (BudgetScope::Project, project.total, account.clone(), None),
-            (BudgetScope::ProjectDay, project.daily, account, today),
+            (BudgetScope::Project, project.and_then(|p| p.budget), account.clone(), None),
+            (BudgetScope::ProjectDay, project.and_then(|p| p.daily_budget), account, today),
             (BudgetScope::Day, self.options.daily_budget, None, today),
         ]
         .into_iter()

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Engine, Inner, active::ActiveRuns, budgets::BudgetCache, live::Hub, wait::WaitTool};
+use super::{
+    Engine, Inner, active::ActiveRuns, known_projects::KnownProjects, live::Hub, wait::WaitTool,
+};
 use crate::{
     agent::ModelName,
     budget::Budget,
@@ -10,7 +12,7 @@ use crate::{
     llm::{LlmProvider, ModelCatalog, ProviderRegistry},
     store::Store,
     time::{Clock, SystemClock},
-    tool::{RegisterToolError, Tool, ToolRegistry},
+    tool::{RegisterToolError, Tool, ToolRegistry, ToolSource},
 };
 
 /// Bounds and intervals of an engine.
@@ -70,6 +72,7 @@ pub struct EngineBuilder {
     store: Arc<dyn Store>,
     providers: ProviderRegistry,
     tools: Vec<Arc<dyn Tool>>,
+    sources: Vec<Arc<dyn ToolSource>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     options: EngineOptions,
@@ -81,6 +84,7 @@ impl EngineBuilder {
             store,
             providers: ProviderRegistry::default(),
             tools: Vec::new(),
+            sources: Vec::new(),
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
             options: EngineOptions::default(),
@@ -126,6 +130,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn tools(mut self, tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
         self.tools.extend(tools);
+        self
+    }
+
+    /// Adds tools that come and go.
+    #[must_use]
+    pub fn tool_source(mut self, source: Arc<dyn ToolSource>) -> Self {
+        self.sources.push(source);
         self
     }
 
@@ -177,6 +188,9 @@ impl EngineBuilder {
         for tool in self.tools {
             tools.add(tool)?;
         }
+        for source in self.sources {
+            tools.add_source(source);
+        }
         let worker = WorkerId::from_uuid(self.ids.next());
         Ok(Engine {
             inner: Arc::new(Inner {
@@ -189,7 +203,7 @@ impl EngineBuilder {
                 worker,
                 live: Hub::default(),
                 active: ActiveRuns::default(),
-                budgets: BudgetCache::default(),
+                projects: KnownProjects::default(),
             }),
         })
     }

@@ -10,21 +10,26 @@ mod budget;
 mod charge;
 mod commit;
 mod ending;
+mod host;
 mod model;
 mod outcome;
 mod tool;
 mod turn;
 
+pub(super) use self::tool::ToolInvocation;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use self::{
     commit::{Outbox, Sent},
     ending::Rest,
+    host::{ANNOUNCED_MAX, Announced},
     model::Progress,
     outcome::Outcome,
 };
@@ -40,6 +45,7 @@ use crate::{
     id::StepKey,
     limits,
     machine::{MachineCommand, RunState, agent::Compaction},
+    project::ProjectSettings,
     run::{ParkReason, Run, RunStatus},
     schema::Schema,
     step::EffectPolicy,
@@ -85,6 +91,8 @@ pub(super) struct Driver {
     abort: CancellationToken,
     topic: Arc<Topic>,
     output_schema: Option<Arc<Schema>>,
+    /// What the run's project lets it do, as it was read last.
+    settings: Arc<ProjectSettings>,
     state: RunState,
     /// Number of the last event that is in the store and in `state`.
     known_seq: u64,
@@ -97,6 +105,9 @@ pub(super) struct Driver {
     appending: Option<BoxFuture<'static, Sent>>,
     in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
     active: HashMap<StepKey, Active>,
+    /// What tools want in the journal before they go on.
+    announce: mpsc::Sender<Announced>,
+    announced: mpsc::Receiver<Announced>,
     /// A reservation whose call was not begun.
     granted: Option<(StepKey, u32)>,
     heartbeat: Option<BoxFuture<'static, ()>>,
@@ -121,9 +132,11 @@ impl Driver {
             .as_ref()
             .and_then(|schema| Schema::compile(schema).ok())
             .map(Arc::new);
+        let (announce, announced) = mpsc::channel(ANNOUNCED_MAX);
         Self {
             topic,
             output_schema,
+            settings: Arc::default(),
             state: RunState::default(),
             known_seq: 0,
             control: run.control,
@@ -134,6 +147,8 @@ impl Driver {
             appending: None,
             in_flight: FuturesUnordered::new(),
             active: HashMap::new(),
+            announce,
+            announced,
             granted: None,
             heartbeat: None,
             deadline,
@@ -189,6 +204,7 @@ impl Driver {
                 return self.end_overdue().await;
             }
             self.look |= self.signalled.take_changed();
+            self.read_settings().await;
             self.advance()?;
             if self.active.is_empty() {
                 let rest = self.rest();
@@ -199,6 +215,22 @@ impl Driver {
             }
             self.flush();
             self.wait().await?;
+        }
+    }
+
+    /// Reads what the project lets the run do, if that was not read lately.
+    async fn read_settings(&mut self) {
+        match self.inner.project(self.run.project_id).await {
+            Ok(Some(project)) => {
+                if *self.settings != project.settings {
+                    self.settings = Arc::new(project.settings.clone());
+                }
+            }
+            // A run of a project that was deleted keeps what it had.
+            Ok(None) => {}
+            Err(problem) => {
+                warn!(error = %problem, "the project cannot be read; its settings stay as they were");
+            }
         }
     }
 
@@ -311,6 +343,7 @@ impl Driver {
                 self.acknowledge(sent).await
             }
             Some(outcome) = self.in_flight.next() => self.take(outcome),
+            Some(announced) = self.announced.recv() => self.take_announced(announced),
             // The loop takes the flag that goes with it.
             () = signalled.poked() => Ok(()),
             () = optional(&mut self.heartbeat) => {

@@ -45,9 +45,12 @@ pub enum LiveKind {
     Reasoning,
     /// Arguments of a tool call.
     ToolCall,
+    /// Output of a tool while it runs.
+    ToolOutput,
 }
 
-/// A piece of a model's output as it comes. Never journalled: the finished message is an event.
+/// A piece of a model's or a tool's output as it comes. Never journalled: what was said in the end
+/// is an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveFrame {
     /// The step that produces it.
@@ -129,6 +132,13 @@ impl Topic {
         }
         // Sent under the lock, so that a late watcher gets each byte once: so far, or as a frame.
         let _ = self.live.send(LiveFrame { step: step.clone(), attempt, kind, offset, text });
+    }
+
+    /// Hands a piece of a tool's output to whoever watches now.
+    pub(super) fn show(&self, step: &StepKey, attempt: u32, offset: usize, text: &str) {
+        let (step, text) = (step.clone(), text.to_owned());
+        let kind = LiveKind::ToolOutput;
+        let _ = self.live.send(LiveFrame { step, attempt, kind, offset, text });
     }
 
     /// The text that a step wrote until now.

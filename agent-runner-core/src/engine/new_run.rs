@@ -14,6 +14,7 @@ use crate::{
     limits,
     llm::{ReasoningEffort, Usage},
     message::{clean_text, clean_value},
+    project::ProjectSettings,
     run::{Run, RunSpec, RunStatus},
     schema::Schema,
     store::{Created, Ready},
@@ -87,11 +88,12 @@ impl Engine {
     /// `Validation` names every wrong field; `NotFound` for an unknown project;
     /// `IdempotencyMismatch` when the key was used for another request.
     pub async fn create_run(&self, new: NewRun) -> Result<Created, EngineError> {
-        let project_id = match new.project_id {
-            Some(id) => self.project(id).await?.project.id,
-            None => self.default_project().await?.id,
+        let project = match new.project_id {
+            Some(id) => self.project(id).await?.project,
+            None => self.default_project().await?,
         };
-        let spec = self.spec(&new)?;
+        let project_id = project.id;
+        let spec = self.spec(&new, &project.settings)?;
         let hash = new.request_hash.clone();
         let run = self.row(new, project_id, spec.clone());
         let ready_at = run.may_start_at(run.created_at);
@@ -143,11 +145,11 @@ impl Engine {
         }
     }
 
-    fn spec(&self, new: &NewRun) -> Result<RunSpec, EngineError> {
+    fn spec(&self, new: &NewRun, settings: &ProjectSettings) -> Result<RunSpec, EngineError> {
         let mut wrong = Wrong::default();
         let mut notices = Vec::new();
         let model = self.model(new.model.as_deref(), &mut wrong, &mut notices);
-        let tools = self.tool_names(new.tools.as_deref(), &mut wrong);
+        let tools = self.tool_names(new.tools.as_deref(), settings, &mut wrong);
         if new.agent.as_deref().is_some_and(|agent| agent != ASSISTANT) {
             wrong.add("/agent", "there is no agent of that name; the only one is `assistant`");
         }
@@ -211,11 +213,17 @@ impl Engine {
         options.default_model.clone()
     }
 
-    fn tool_names(&self, wanted: Option<&[String]>, wrong: &mut Wrong) -> Vec<String> {
+    fn tool_names(
+        &self,
+        wanted: Option<&[String]>,
+        settings: &ProjectSettings,
+        wrong: &mut Wrong,
+    ) -> Vec<String> {
         let all = ["*".to_owned()];
-        self.inner.tools.select(wanted.unwrap_or(&all)).unwrap_or_else(|unknown| {
+        self.inner.tools.select(wanted.unwrap_or(&all), settings).unwrap_or_else(|unknown| {
+            let tools = self.inner.tools.all();
             let known: Vec<&str> =
-                self.inner.tools.iter().map(|tool| tool.info().spec.name.as_str()).collect();
+                tools.iter().map(|tool| tool.info().spec.name.as_str()).collect();
             wrong.add(
                 "/tools",
                 format!("there is no tool `{unknown}`; there are: {}", known.join(", ")),

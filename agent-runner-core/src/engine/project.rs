@@ -8,7 +8,7 @@ use super::{Engine, EngineError, EngineErrorKind, new_run::Wrong};
 use crate::{
     budget::Budget,
     id::ProjectId,
-    project::{DEFAULT_PROJECT, Project},
+    project::{DEFAULT_PROJECT, Project, ProjectSettings},
     run::RunStatus,
     store::{PutRecord, Record, RecordExpect, RunQuery, StoreErrorKind},
     time,
@@ -36,6 +36,8 @@ pub struct NewProject {
     pub budget: Option<Budget>,
     /// Most that all its runs may spend on one day (UTC).
     pub daily_budget: Option<Budget>,
+    /// What its runs may do.
+    pub settings: ProjectSettings,
 }
 
 /// Changes of a project; `None` keeps what is there.
@@ -49,6 +51,8 @@ pub struct ProjectPatch {
     pub budget: Option<Budget>,
     /// Most that all its runs may spend on one day (UTC).
     pub daily_budget: Option<Budget>,
+    /// What its runs may do; whole.
+    pub settings: Option<ProjectSettings>,
 }
 
 /// A project and the version of its record, for optimistic concurrency.
@@ -81,6 +85,7 @@ impl Engine {
         if new.name.is_empty() || new.name.len() > 100 || !new.name.chars().all(legal) {
             wrong.add("/name", "use 1 to 100 letters, digits, `_`, `-` or `.`");
         }
+        check_settings(&new.settings, &mut wrong);
         wrong.into_result()?;
         let id = ProjectId::from_uuid(self.inner.ids.next());
         let name = new.name.clone();
@@ -99,6 +104,7 @@ impl Engine {
             metadata: new.metadata,
             budget: new.budget.filter(Budget::is_limited),
             daily_budget: new.daily_budget.filter(Budget::is_limited),
+            settings: new.settings,
             created_at: self.inner.clock.now(),
         };
         self.put_project(&project, RecordExpect::Absent).await
@@ -185,6 +191,11 @@ impl Engine {
         patch: ProjectPatch,
         version: Option<u64>,
     ) -> Result<VersionedProject, EngineError> {
+        let mut wrong = Wrong::default();
+        if let Some(settings) = &patch.settings {
+            check_settings(settings, &mut wrong);
+        }
+        wrong.into_result()?;
         let VersionedProject { mut project, version: current } = self.project(id).await?;
         if let Some(description) = patch.description {
             project.description = Some(description);
@@ -198,7 +209,13 @@ impl Engine {
         if let Some(budget) = patch.daily_budget {
             project.daily_budget = Some(budget).filter(Budget::is_limited);
         }
-        self.put_project(&project, RecordExpect::Version(version.unwrap_or(current))).await
+        if let Some(settings) = patch.settings {
+            project.settings = settings;
+        }
+        let put = self.put_project(&project, RecordExpect::Version(version.unwrap_or(current)));
+        let put = put.await;
+        self.inner.projects.forget(id);
+        put
     }
 
     /// Deletes a project that has no unfinished run. Its directory is left alone.
@@ -256,5 +273,11 @@ impl Engine {
             }
         }
         Err(EngineError::new(EngineErrorKind::Busy, "the default project is being made; try again"))
+    }
+}
+
+fn check_settings(settings: &ProjectSettings, wrong: &mut Wrong) {
+    for (place, what) in settings.problems() {
+        wrong.add(&format!("/settings{place}"), what);
     }
 }

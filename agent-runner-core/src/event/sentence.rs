@@ -86,6 +86,19 @@ impl EventBody {
             Self::ToolFailed { tool, for_model, .. } => {
                 format!("Tool {} failed: {}", quote(tool), quote(for_model))
             }
+            Self::FileWritten { path, bytes, .. } => {
+                format!("{} was written ({bytes} bytes).", quote(path))
+            }
+            Self::FileRemoved { path, moved_to: None, .. } => {
+                format!("{} was removed.", quote(path))
+            }
+            Self::FileRemoved { path, moved_to: Some(to), .. } => {
+                format!("{} was moved to {}.", quote(path), quote(to))
+            }
+            Self::GitChanged { action, branch, .. } => match branch {
+                Some(branch) => format!("Git: {} on {}.", quote(action), quote(branch)),
+                None => format!("Git: {}.", quote(action)),
+            },
             Self::TimerSet { wake_at, .. } => format!("The run will wake at {wake_at}."),
             Self::TimerFired { .. } => "The moment to wake came.".into(),
             other => other.llm_sentence(),

@@ -53,7 +53,6 @@ use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures::FutureExt;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
@@ -147,16 +146,9 @@ macro_rules! tool_contract {
 /// The circumstances of a call by step `step`: the same for the same step.
 #[must_use]
 pub fn cx(step: &str) -> ToolCx {
-    ToolCx {
-        run_id: RunId::from_uuid(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_0000_0001)),
-        project_id: ProjectId::from_uuid(Uuid::from_u128(
-            0x0193_0000_0000_7000_8000_0000_0000_0002,
-        )),
-        step: StepKey::new(step),
-        attempt: 1,
-        idempotency_key: format!("{step:0>64}"),
-        cancel: CancellationToken::new(),
-    }
+    let run = RunId::from_uuid(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_0000_0001));
+    let project = ProjectId::from_uuid(Uuid::from_u128(0x0193_0000_0000_7000_8000_0000_0000_0002));
+    ToolCx::new(project, StepKey::new(step), format!("{step:0>64}")).of_run(run, 1)
 }
 
 /// Clause 1.

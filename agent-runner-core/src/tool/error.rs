@@ -29,6 +29,8 @@ pub enum ToolErrorKind {
     Cancelled,
     /// Input or output is larger than allowed.
     TooLarge,
+    /// There is no room for it: a quota or the disk.
+    NoSpace,
     /// Whether it happened is not known, and it must not be tried again.
     Indeterminate,
     /// A defect of the tool.
@@ -37,7 +39,7 @@ pub enum ToolErrorKind {
 
 impl ToolErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::InvalidArgs,
         Self::UnknownTool,
         Self::NotFound,
@@ -48,6 +50,7 @@ impl ToolErrorKind {
         Self::Timeout,
         Self::Cancelled,
         Self::TooLarge,
+        Self::NoSpace,
         Self::Indeterminate,
         Self::Internal,
     ];
@@ -66,6 +69,7 @@ impl ToolErrorKind {
             Self::Timeout => "timeout",
             Self::Cancelled => "cancelled",
             Self::TooLarge => "too_large",
+            Self::NoSpace => "no_space",
             Self::Indeterminate => "indeterminate",
             Self::Internal => "internal",
         }
@@ -83,6 +87,7 @@ impl ToolErrorKind {
 pub struct ToolError {
     kind: ToolErrorKind,
     for_model: String,
+    code: Option<&'static str>,
     may_have_run: bool,
     retry_after: Option<Duration>,
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -96,6 +101,7 @@ impl ToolError {
         Self {
             kind,
             for_model: for_model.into(),
+            code: None,
             may_have_run: false,
             retry_after: None,
             source: None,
@@ -106,6 +112,13 @@ impl ToolError {
     #[must_use]
     pub const fn may_have_run(mut self) -> Self {
         self.may_have_run = true;
+        self
+    }
+
+    /// What exactly it was, for programs: lower case with `_`, such as `path_escape`.
+    #[must_use]
+    pub const fn with_code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
         self
     }
 
@@ -127,6 +140,12 @@ impl ToolError {
     #[must_use]
     pub const fn kind(&self) -> ToolErrorKind {
         self.kind
+    }
+
+    /// What exactly it was; the kind's spelling unless the tool says more.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code.unwrap_or(self.kind.as_str())
     }
 
     /// What the model is told.

@@ -1,10 +1,15 @@
 //! The tools a program has, by name, with their schemas compiled once.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use super::Tool;
+use super::{Tool, ToolSource};
 use crate::{
     machine::agent::final_tool::FINAL_TOOL,
+    policy::matches,
+    project::ProjectSettings,
     schema::{Schema, SchemaError},
 };
 
@@ -33,10 +38,13 @@ pub(crate) struct Registered {
     pub(crate) schema: Arc<Schema>,
 }
 
-/// The tools a program has.
-#[derive(Debug, Clone, Default)]
+/// The tools a program has: its own, and those of sources that come and go.
+#[derive(Debug, Default)]
 pub struct ToolRegistry {
     tools: BTreeMap<String, Registered>,
+    sources: Vec<Arc<dyn ToolSource>>,
+    /// Compiled tools of sources, by name.
+    compiled: Mutex<HashMap<String, Registered>>,
 }
 
 impl ToolRegistry {
@@ -45,56 +53,91 @@ impl ToolRegistry {
     /// # Errors
     /// A bad name, a name that is taken or reserved, a schema that is none.
     pub fn add(&mut self, tool: Arc<dyn Tool>) -> Result<(), RegisterToolError> {
-        let name = tool.info().spec.name.clone();
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
-            return Err(RegisterToolError::Name(name));
-        }
-        if name == FINAL_TOOL {
-            return Err(RegisterToolError::Reserved(name));
-        }
+        let registered = compile(tool)?;
+        let name = registered.tool.info().spec.name.clone();
         if self.tools.contains_key(&name) {
             return Err(RegisterToolError::Twice(name));
         }
-        let schema = Schema::compile(&tool.info().spec.input_schema)
-            .map_err(|error| RegisterToolError::Schema(name.clone(), error))?;
-        self.tools.insert(name, Registered { tool, schema: Arc::new(schema) });
+        self.tools.insert(name, registered);
         Ok(())
+    }
+
+    /// Adds tools that come and go. Of two tools with the same name, the first one added counts;
+    /// one that could not be added is left out.
+    pub fn add_source(&mut self, source: Arc<dyn ToolSource>) {
+        self.sources.push(source);
+    }
+
+    /// The sources.
+    #[must_use]
+    pub fn sources(&self) -> &[Arc<dyn ToolSource>] {
+        &self.sources
     }
 
     /// The tool of that name.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
-        self.tools.get(name).map(|registered| &registered.tool)
+    pub fn get(&self, name: &str) -> Option<Arc<dyn Tool>> {
+        self.registered(name).map(|registered| registered.tool)
     }
 
-    pub(crate) fn registered(&self, name: &str) -> Option<&Registered> {
-        self.tools.get(name)
+    pub(crate) fn registered(&self, name: &str) -> Option<Registered> {
+        if let Some(own) = self.tools.get(name) {
+            return Some(own.clone());
+        }
+        let tool = self
+            .sources
+            .iter()
+            .filter(|source| name.strip_prefix(source.name()).is_some_and(|n| n.starts_with('.')))
+            .flat_map(|source| source.tools())
+            .find(|tool| tool.info().spec.name == name)?;
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = compiled.get(name).filter(|known| Arc::ptr_eq(&known.tool, &tool)) {
+            return Some(known.clone());
+        }
+        let registered = compile(tool).ok()?;
+        compiled.insert(name.to_owned(), registered.clone());
+        Some(registered)
     }
 
     /// All of them, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Tool>> {
-        self.tools.values().map(|registered| &registered.tool)
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<dyn Tool>> {
+        let mut all: BTreeMap<String, Arc<dyn Tool>> = BTreeMap::new();
+        for tool in self.sources.iter().flat_map(|source| source.tools()) {
+            let name = tool.info().spec.name.clone();
+            if let Some(registered) = self.registered(&name) {
+                all.entry(name).or_insert(registered.tool);
+            }
+        }
+        all.extend(self.tools.iter().map(|(name, own)| (name.clone(), Arc::clone(&own.tool))));
+        all.into_values().collect()
     }
 
-    /// The names that a list of names and patterns such as `files.*` selects, sorted.
+    /// The names that a list of names and patterns such as `files.*` selects, sorted. A pattern
+    /// selects what a project with these settings may have.
     ///
     /// # Errors
     /// The first entry that selects nothing.
-    pub fn select(&self, patterns: &[String]) -> Result<Vec<String>, String> {
+    pub fn select(
+        &self,
+        patterns: &[String],
+        settings: &ProjectSettings,
+    ) -> Result<Vec<String>, String> {
+        let all = self.all();
         let mut names = Vec::new();
         for pattern in patterns {
-            let before = names.len();
-            match pattern.strip_suffix('*') {
-                Some(prefix) => {
-                    names
-                        .extend(self.tools.keys().filter(|name| name.starts_with(prefix)).cloned());
-                }
-                None => {
-                    names.extend(self.tools.get_key_value(pattern).map(|(name, _)| name.clone()));
+            let exact = !pattern.ends_with('*');
+            let fitting = all.iter().filter(|tool| matches(pattern, &tool.info().spec.name));
+            let mut known = false;
+            for tool in fitting {
+                let name = &tool.info().spec.name;
+                // A tool that is asked for by name is told when it is called why it cannot be.
+                known = true;
+                if exact || (tool.available(settings) && settings.tools.offers(name)) {
+                    names.push(name.clone());
                 }
             }
-            if names.len() == before {
+            if !known {
                 return Err(pattern.clone());
             }
         }
@@ -102,6 +145,21 @@ impl ToolRegistry {
         names.dedup();
         Ok(names)
     }
+}
+
+fn compile(tool: Arc<dyn Tool>) -> Result<Registered, RegisterToolError> {
+    let spec = &tool.info().spec;
+    let name = spec.name.clone();
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
+        return Err(RegisterToolError::Name(name));
+    }
+    if name == FINAL_TOOL {
+        return Err(RegisterToolError::Reserved(name));
+    }
+    let schema = Schema::compile(&spec.input_schema)
+        .map_err(|error| RegisterToolError::Schema(name.clone(), error))?;
+    Ok(Registered { tool, schema: Arc::new(schema) })
 }
 
 #[cfg(test)]

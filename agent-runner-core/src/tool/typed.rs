@@ -4,10 +4,14 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{EffectPolicy, Tool, ToolCx, ToolError, ToolErrorKind, ToolInfo, ToolOutput, ToolSpec};
+use super::{
+    EffectPolicy, Footprint, IntoToolOutput, Risk, Tool, ToolCx, ToolError, ToolErrorKind,
+    ToolInfo, ToolOutput, ToolSpec,
+};
+use crate::project::ProjectSettings;
 
 /// A tool with typed arguments; the schema comes from the type and its doc comments.
 ///
@@ -52,8 +56,8 @@ pub trait TypedTool: fmt::Debug + Send + Sync + 'static {
     const POLICY: EffectPolicy;
     /// Its arguments. Derive with `deny_unknown_fields`, so that a typo is answered.
     type Args: DeserializeOwned + JsonSchema + Send;
-    /// Its output.
-    type Output: Serialize + Send;
+    /// Its output: anything that is JSON, or a [`ToolOutput`] with more to say.
+    type Output: IntoToolOutput + Send;
 
     /// What it does and when to use it, for the model.
     fn description(&self) -> Cow<'_, str>;
@@ -61,6 +65,26 @@ pub trait TypedTool: fmt::Debug + Send + Sync + 'static {
     /// How long a call may take.
     fn timeout(&self) -> Duration {
         Duration::from_secs(60)
+    }
+
+    /// The most harm that a call can do. See [`ToolInfo::risk`].
+    fn risk(&self) -> Risk {
+        ToolInfo::usual_risk(Self::POLICY)
+    }
+
+    /// The harm that this call can do. See [`Tool::risk`].
+    fn risk_of(&self, _args: &Self::Args) -> Risk {
+        self.risk()
+    }
+
+    /// What this call touches. See [`Tool::footprint`].
+    fn footprint(&self, _args: &Self::Args) -> Footprint {
+        Footprint::none()
+    }
+
+    /// Whether runs of a project with these settings may have it. See [`Tool::available`].
+    fn available(&self, _settings: &ProjectSettings) -> bool {
+        true
     }
 
     /// Does it. See [`Tool::call`].
@@ -85,17 +109,9 @@ impl<T: TypedTool> Typed<T> {
     /// Wraps a typed tool.
     #[must_use]
     pub fn new(inner: T) -> Self {
-        let mut input_schema = schemars::schema_for!(T::Args).to_value();
-        if let Some(schema) = input_schema.as_object_mut() {
-            // The title is the Rust type's name: noise for a model.
-            schema.remove("title");
-        }
-        let spec = ToolSpec {
-            name: T::NAME.to_owned(),
-            description: inner.description().into_owned(),
-            input_schema,
-        };
-        let mut info = ToolInfo::new(spec, T::POLICY);
+        let description = inner.description().into_owned();
+        let mut info = info_of::<T::Args>(T::NAME.to_owned(), description, T::POLICY);
+        info.risk = inner.risk();
         info.timeout = inner.timeout();
         Self { inner, info }
     }
@@ -115,14 +131,38 @@ impl<T: TypedTool> Tool for Typed<T> {
     }
 
     async fn call(&self, arguments: Value, cx: &ToolCx) -> Result<ToolOutput, ToolError> {
-        let args = serde_json::from_value(arguments)
-            .map_err(|error| ToolError::new(ToolErrorKind::InvalidArgs, error.to_string()))?;
-        let output = self.inner.run(args, cx).await?;
-        let value = serde_json::to_value(output).map_err(|error| {
-            ToolError::new(ToolErrorKind::Internal, "the tool's output is not JSON")
-                .may_have_run()
-                .with_source(error)
-        })?;
-        Ok(ToolOutput { value })
+        self.inner.run(parse(arguments)?, cx).await?.into_tool_output()
     }
+
+    fn risk(&self, arguments: &Value) -> Risk {
+        parse(arguments.clone()).map_or(self.info.risk, |args| self.inner.risk_of(&args))
+    }
+
+    fn footprint(&self, arguments: &Value) -> Footprint {
+        parse(arguments.clone())
+            .map_or_else(|_: ToolError| Footprint::none(), |args| self.inner.footprint(&args))
+    }
+
+    fn available(&self, settings: &ProjectSettings) -> bool {
+        self.inner.available(settings)
+    }
+}
+
+pub(super) fn parse<A: DeserializeOwned>(arguments: Value) -> Result<A, ToolError> {
+    serde_json::from_value(arguments)
+        .map_err(|error| ToolError::new(ToolErrorKind::InvalidArgs, error.to_string()))
+}
+
+/// What a tool with such arguments says of itself.
+pub(super) fn info_of<A: JsonSchema>(
+    name: String,
+    description: String,
+    policy: EffectPolicy,
+) -> ToolInfo {
+    let mut input_schema = schemars::schema_for!(A).to_value();
+    if let Some(schema) = input_schema.as_object_mut() {
+        // The title is the Rust type's name: noise for a model.
+        schema.remove("title");
+    }
+    ToolInfo::new(ToolSpec { name, description, input_schema }, policy)
 }

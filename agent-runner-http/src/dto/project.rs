@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::budget::Budget;
+use super::{budget::Budget, settings::Settings};
 
 /// A named workspace.
 #[derive(Debug, Serialize, ToSchema)]
@@ -26,6 +26,8 @@ pub(crate) struct Project {
     budget: Option<Budget>,
     /// Most that all its runs may spend on one day (UTC).
     daily_budget: Option<Budget>,
+    /// What its runs may do.
+    settings: Settings,
     /// Grows by one with every change; the `ETag` is `"v<version>"`.
     pub(crate) version: u64,
     /// When it was made.
@@ -43,6 +45,7 @@ impl From<engine::VersionedProject> for Project {
             metadata: project.metadata,
             budget: project.budget.map(Budget::from),
             daily_budget: project.daily_budget.map(Budget::from),
+            settings: project.settings.into(),
             version: versioned.version,
             created_at: project.created_at,
         }
@@ -64,6 +67,9 @@ pub(crate) struct NewProject {
     budget: Option<Budget>,
     /// Most that all its runs may spend on one day (UTC).
     daily_budget: Option<Budget>,
+    /// What its runs may do.
+    #[serde(default)]
+    settings: Settings,
 }
 
 impl From<NewProject> for engine::NewProject {
@@ -74,6 +80,7 @@ impl From<NewProject> for engine::NewProject {
             metadata: new.metadata,
             budget: new.budget.map(Into::into),
             daily_budget: new.daily_budget.map(Into::into),
+            settings: new.settings.into(),
         }
     }
 }
@@ -90,6 +97,8 @@ pub(crate) struct PatchProject {
     budget: Option<Budget>,
     /// Most that all its runs may spend on one day (UTC); `{}` is no limit.
     daily_budget: Option<Budget>,
+    /// What its runs may do, replaced as a whole. Takes effect within 5 seconds.
+    settings: Option<Settings>,
 }
 
 impl From<PatchProject> for engine::ProjectPatch {
@@ -99,6 +108,7 @@ impl From<PatchProject> for engine::ProjectPatch {
             metadata: patch.metadata,
             budget: patch.budget.map(Into::into),
             daily_budget: patch.daily_budget.map(Into::into),
+            settings: patch.settings.map(Into::into),
         }
     }
 }

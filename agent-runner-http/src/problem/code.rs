@@ -33,6 +33,14 @@ macro_rules! codes {
 codes! {
     /// Not HTTP or not JSON.
     BadRequest BAD_REQUEST "bad_request" "The request cannot be read";
+    /// A policy or a guard does not allow it.
+    Forbidden FORBIDDEN "forbidden" "Not allowed";
+    /// A path leads out of the project, through a link or into what is not a regular file.
+    PathEscape FORBIDDEN "path_escape" "The path leads where it must not";
+    /// The guard of outbound requests does not allow the address.
+    BlockedTarget FORBIDDEN "blocked_target" "The target is not allowed";
+    /// The project's settings do not allow this with the remote.
+    RemoteNotAllowed FORBIDDEN "remote_not_allowed" "The remote is not allowed";
     /// There is nothing of that name.
     NotFound NOT_FOUND "not_found" "Not found";
     /// `Allow` names the methods that work.
@@ -65,6 +73,12 @@ codes! {
     HeadersTooLarge REQUEST_HEADER_FIELDS_TOO_LARGE "headers_too_large" "The headers are too large";
     /// A defect.
     Internal INTERNAL_SERVER_ERROR "internal" "Internal error";
+    /// Somebody else's server did not answer well, or not at all.
+    UpstreamError BAD_GATEWAY "upstream_error" "Another server did not answer well";
+    /// A tool, or a server that it asked, took too long.
+    UpstreamTimeout GATEWAY_TIMEOUT "upstream_timeout" "It took too long";
+    /// Too many calls in too little time.
+    RateLimited TOO_MANY_REQUESTS "rate_limited" "Too many calls";
     /// A model's service refused or did not answer.
     ProviderError BAD_GATEWAY "provider_error" "The provider did not answer well";
     /// Too much is going on.

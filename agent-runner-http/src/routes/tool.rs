@@ -28,7 +28,7 @@ pub(crate) async fn list(
     OriginalUri(uri): OriginalUri,
     Query(page): Query<Page>,
 ) -> Response {
-    let tools = api.engine().tools().iter().map(|tool| Tool::from(tool.info())).collect();
+    let tools = api.engine().tools().all().iter().map(|tool| Tool::from(tool.info())).collect();
     List::slice(tools, &page, |tool: &Tool| tool.name.clone()).respond(&uri)
 }
 
@@ -48,7 +48,8 @@ pub(crate) async fn get(
     if let Some(tool) = api.engine().tools().get(&name) {
         return Ok(Json(tool.info().into()));
     }
-    let known = api.engine().tools().iter().map(|tool| tool.info().spec.name.as_str());
+    let tools = api.engine().tools().all();
+    let known = tools.iter().map(|tool| tool.info().spec.name.as_str());
     let meant = nearest(&name, known).map(|meant| format!("; did you mean `{meant}`?"));
     let shown: String = name.chars().take(80).collect();
     Err(Problem::not_found(format!("there is no tool `{shown}`{}", meant.unwrap_or_default())))

@@ -1,12 +1,12 @@
 //! Begins steps: new ones, tries again, and those that an earlier worker left behind.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Active, Driver, Outcome, Stop, model::Progress, tool::ToolInvocation};
+use super::{Active, Driver, Outcome, Stop, host::RunHost, model::Progress, tool::ToolInvocation};
 use crate::{
     directive::Resolution,
     engine::{journal, wait::WAIT_TOOL},
@@ -16,7 +16,7 @@ use crate::{
     message::ToolCall,
     step::{EffectPolicy, StepKind, StepStatus},
     time,
-    tool::{Tool, ToolCx, ToolErrorKind},
+    tool::{Tool, ToolCx, ToolErrorKind, ToolOutput},
 };
 
 impl Driver {
@@ -111,7 +111,7 @@ impl Driver {
 
     /// Begins an attempt of a tool.
     fn run_tool(&mut self, step: &StepKey, call: &ToolCall, attempt: u32) -> Result<bool, Stop> {
-        let Some(tool) = self.inner.tools.get(&call.name).cloned() else {
+        let Some(tool) = self.inner.tools.get(&call.name) else {
             let text = format!("The tool `{}` is not available any more.", call.name);
             self.fail_tool(step, call, ToolErrorKind::UnknownTool, text)?;
             return Ok(true);
@@ -149,14 +149,20 @@ impl Driver {
         attempt: u32,
     ) -> (ToolInvocation, CancellationToken) {
         let cancel = CancellationToken::new();
-        let cx = ToolCx {
-            run_id: self.run.id,
-            project_id: self.run.project_id,
+        let host = RunHost {
+            topic: Arc::clone(&self.topic),
             step: step.clone(),
             attempt,
-            idempotency_key: journal::idempotency_key(self.run.id, step),
+            shown: AtomicUsize::new(0),
             cancel: cancel.clone(),
+            announce: self.announce.clone(),
         };
+        let key = journal::idempotency_key(self.run.id, step);
+        let cx = ToolCx::new(self.run.project_id, step.clone(), key)
+            .of_run(self.run.id, attempt)
+            .with_settings(Arc::clone(&self.settings))
+            .with_cancel(cancel.clone())
+            .with_host(Arc::new(host));
         let inner = Arc::clone(&self.inner);
         (ToolInvocation { inner, tool, arguments: call.arguments.clone(), cx }, cancel)
     }
@@ -196,7 +202,9 @@ impl Driver {
     ) -> Result<bool, Stop> {
         match resolution {
             Resolution::Retry => return self.run_tool(step, call, state.attempts + 1),
-            Resolution::Succeeded { output } => self.succeed_tool(step, call, output.clone(), 0)?,
+            Resolution::Succeeded { output } => {
+                self.succeed_tool(step, call, ToolOutput::new(output.clone()), 0)?;
+            }
             Resolution::Failed { message } => {
                 let text = message.clone().unwrap_or_else(|| {
                     "A person found that the call did not take effect.".to_owned()
@@ -216,7 +224,7 @@ impl Driver {
         attempt: u32,
         why: &str,
     ) -> Result<(), Stop> {
-        let probe = self.inner.tools.get(&call.name).cloned();
+        let probe = self.inner.tools.get(&call.name);
         match (policy, probe) {
             (EffectPolicy::Reconcile, Some(tool)) => {
                 let (invocation, cancel) = self.invocation(step, call, tool, attempt);
@@ -273,12 +281,13 @@ impl Driver {
             let output = json!({
                 "signal": signal.name, "signal_id": signal.id, "payload": signal.data,
             });
-            self.succeed_tool(step, call, output, 0)?;
+            self.succeed_tool(step, call, ToolOutput::new(output), 0)?;
             return Ok(true);
         }
         if state.wake_at.is_some_and(|at| at <= self.inner.clock.now()) {
             self.emit(EventBody::TimerFired { step: step.clone() })?;
-            self.succeed_tool(step, call, json!({"signal": null, "waited": true}), 0)?;
+            let output = ToolOutput::new(json!({"signal": null, "waited": true}));
+            self.succeed_tool(step, call, output, 0)?;
             return Ok(true);
         }
         Ok(false)

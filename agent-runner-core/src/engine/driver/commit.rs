@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::{Driver, Outcome, Stop};
@@ -22,6 +23,8 @@ pub(super) struct Outbox {
     at: Vec<Timestamp>,
     pub(super) patch: RunPatch,
     pub(super) bookings: Vec<Booking>,
+    /// Told once all of the above is durable.
+    pub(super) announced: Vec<oneshot::Sender<()>>,
     /// Starts once all of the above is durable.
     pub(super) then: Vec<BoxFuture<'static, Outcome>>,
 }
@@ -44,6 +47,7 @@ impl Outbox {
 /// What came back from an append.
 pub(super) struct Sent {
     result: Result<(Appended, bool), StoreError>,
+    announced: Vec<oneshot::Sender<()>>,
     then: Vec<BoxFuture<'static, Outcome>>,
 }
 
@@ -57,10 +61,10 @@ impl Driver {
         let batch = self.batch(&outbox, None);
         let inner = Arc::clone(&self.inner);
         let known = self.known_seq;
-        let then = outbox.then;
+        let Outbox { then, announced, .. } = outbox;
         self.appending = Some(Box::pin(async move {
             let result = append_surely(&inner, &batch, known).await;
-            Sent { result, then }
+            Sent { result, announced, then }
         }));
     }
 
@@ -80,6 +84,10 @@ impl Driver {
     pub(super) async fn acknowledge(&mut self, sent: Sent) -> Result<(), Stop> {
         let (appended, look) = sent.result.map_err(stop)?;
         self.settle(appended, look).await?;
+        for durable in sent.announced {
+            // A call that is gone does not wait.
+            let _ = durable.send(());
+        }
         self.in_flight.extend(sent.then);
         Ok(())
     }

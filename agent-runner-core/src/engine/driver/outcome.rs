@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use tracing::{debug, warn};
 
 use super::{
@@ -87,7 +86,7 @@ impl Driver {
                     .remove(&step)
                     .map_or((EffectPolicy::Ask, 1), |active| (active.policy, active.attempt));
                 match result {
-                    Ok(output) => self.succeed_tool(&step, &call, output.value, millis(elapsed)),
+                    Ok(output) => self.succeed_tool(&step, &call, output, millis(elapsed)),
                     Err(problem) => self.take_tool_error(&step, &call, policy, attempt, &problem),
                 }
             }
@@ -292,7 +291,7 @@ impl Driver {
         &mut self,
         step: &StepKey,
         call: &ToolCall,
-        output: Value,
+        output: ToolOutput,
         elapsed_ms: u64,
     ) -> Result<(), Stop> {
         let model_bytes_max = self
@@ -300,13 +299,17 @@ impl Driver {
             .tools
             .get(&call.name)
             .map_or(limits::TOOL_OUTPUT_MODEL_BYTES, |tool| tool.info().model_bytes_max);
+        for fact in output.facts {
+            self.emit(EventBody::of_fact(step.clone(), fact))?;
+        }
         self.emit(EventBody::ToolCompleted {
             step: step.clone(),
             call_id: call.id.clone(),
             tool: call.name.clone(),
-            output,
+            output: output.value,
             model_bytes_max,
             elapsed_ms,
+            untrusted: output.untrusted,
         })?;
         self.emit(EventBody::StepSucceeded { step: step.clone() })
     }
@@ -363,9 +366,9 @@ impl Driver {
         let attempt = self.state.step(step).map_or(1, |step| step.attempts);
         match result {
             Ok(Reconciled::Done(output)) => {
-                let mut value = output.value;
-                crate::message::clean_value(&mut value);
-                self.succeed_tool(step, call, value, 0)
+                let mut output = output;
+                crate::message::clean_value(&mut output.value);
+                self.succeed_tool(step, call, output, 0)
             }
             Ok(Reconciled::NotDone) => {
                 let error = StepError {

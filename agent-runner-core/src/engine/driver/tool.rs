@@ -13,11 +13,11 @@ use crate::{
 };
 
 /// A call to make.
-pub(super) struct ToolInvocation {
-    pub(super) inner: Arc<Inner>,
-    pub(super) tool: Arc<dyn Tool>,
-    pub(super) arguments: Value,
-    pub(super) cx: ToolCx,
+pub(in crate::engine) struct ToolInvocation {
+    pub(in crate::engine) inner: Arc<Inner>,
+    pub(in crate::engine) tool: Arc<dyn Tool>,
+    pub(in crate::engine) arguments: Value,
+    pub(in crate::engine) cx: ToolCx,
 }
 
 fn defect() -> ToolError {
@@ -26,7 +26,7 @@ fn defect() -> ToolError {
 
 impl ToolInvocation {
     /// Makes it, within the tool's time; the output and how long it took.
-    pub(super) async fn perform(self) -> (Result<ToolOutput, ToolError>, Duration) {
+    pub(in crate::engine) async fn perform(self) -> (Result<ToolOutput, ToolError>, Duration) {
         let clock = Arc::clone(&self.inner.clock);
         let began = clock.now();
         let timeout = self.tool.info().timeout;

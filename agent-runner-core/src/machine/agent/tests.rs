@@ -60,6 +60,7 @@ fn tool_done(step: &str) -> EventBody {
         output: json!("out"),
         model_bytes_max: 100,
         elapsed_ms: 1,
+        untrusted: None,
     }
 }
 

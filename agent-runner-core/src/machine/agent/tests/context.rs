@@ -19,6 +19,7 @@ fn long_run() -> Vec<EventBody> {
             output: json!("x".repeat(4_000)),
             model_bytes_max: 10_000,
             elapsed_ms: 1,
+            untrusted: None,
         });
     }
     events

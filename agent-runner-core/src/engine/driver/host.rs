@@ -1,0 +1,84 @@
+//! What a driver does for its tools while they run.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{Driver, Stop};
+use crate::{
+    engine::live::Topic,
+    event::EventBody,
+    id::StepKey,
+    tool::{
+        ByteStream, Fact, KeptArtifact, NewArtifact, NoHost, ToolError, ToolErrorKind, ToolHost,
+    },
+};
+
+/// Facts of one run that wait for its driver at once.
+pub(super) const ANNOUNCED_MAX: usize = 16;
+
+/// A fact that a tool wants in the journal before it goes on.
+#[derive(Debug)]
+pub(super) struct Announced {
+    step: StepKey,
+    fact: Fact,
+    durable: oneshot::Sender<()>,
+}
+
+/// The host of one call.
+pub(super) struct RunHost {
+    pub(super) topic: Arc<Topic>,
+    pub(super) step: StepKey,
+    pub(super) attempt: u32,
+    pub(super) shown: AtomicUsize,
+    pub(super) cancel: CancellationToken,
+    pub(super) announce: mpsc::Sender<Announced>,
+}
+
+impl fmt::Debug for RunHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunHost").field("step", &self.step).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl ToolHost for RunHost {
+    fn show(&self, text: &str) {
+        let offset = self.shown.fetch_add(text.len(), Ordering::Relaxed);
+        self.topic.show(&self.step, self.attempt, offset, text);
+    }
+
+    async fn record(&self, fact: Fact) -> Result<(), ToolError> {
+        let (durable, written) = oneshot::channel();
+        let announced = Announced { step: self.step.clone(), fact, durable };
+        let recorded = async {
+            self.announce.send(announced).await.ok()?;
+            written.await.ok()
+        };
+        self.cancel.run_until_cancelled(recorded).await.flatten().ok_or_else(|| {
+            ToolError::new(ToolErrorKind::Cancelled, "the run does not want the call any more")
+        })
+    }
+
+    async fn keep(&self, new: NewArtifact, content: ByteStream) -> Result<KeptArtifact, ToolError> {
+        NoHost.keep(new, content).await
+    }
+}
+
+impl Driver {
+    /// Writes what a tool announces; the tool goes on once it is durable.
+    pub(super) fn take_announced(&mut self, announced: Announced) -> Result<(), Stop> {
+        let Announced { step, fact, durable } = announced;
+        self.emit(EventBody::of_fact(step, fact))?;
+        self.outbox.announced.push(durable);
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! Tool calls that a person or a program makes, and no run.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{Engine, EngineError, Inner, driver::ToolInvocation};
+use crate::{
+    id::{ProjectId, StepKey},
+    policy::{Asked, ToolPolicy, Verdict},
+    project::Project,
+    tool::{Tool, ToolCx, ToolError, ToolErrorKind, ToolOutput},
+};
+
+/// Why a call was not made or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[expect(clippy::exhaustive_enums, reason = "it is the engine, or the tool")]
+pub enum InvokeError {
+    /// The project cannot be found or read.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The call was refused, or the tool failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+}
+
+/// What a call produced.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Invoked {
+    /// The output.
+    pub output: ToolOutput,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Engine {
+    /// Calls a tool in a project, as its owner. What the project's policy denies is refused; what
+    /// it has people approve is made, because a person asks for it. Dropping the future cancels
+    /// the call.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown project; the tool's own errors; `UnknownTool`, `InvalidArgs`,
+    /// `Denied` for a call that was not made.
+    pub async fn invoke_tool(
+        &self,
+        project: ProjectId,
+        name: &str,
+        arguments: Value,
+    ) -> Result<Invoked, InvokeError> {
+        let project = self.project(project).await?.project;
+        let tool = self.inner.admit(&project, name, &arguments)?;
+        let id = self.inner.ids.next().to_string();
+        let cancel = CancellationToken::new();
+        let _cancel_when_dropped = cancel.clone().drop_guard();
+        let cx = ToolCx::new(project.id, StepKey::new("direct"), id)
+            .with_settings(Arc::new(project.settings))
+            .with_cancel(cancel);
+        let call = ToolInvocation { inner: Arc::clone(&self.inner), tool, arguments, cx };
+        let (result, elapsed) = call.perform().await;
+        Ok(Invoked { output: result?, elapsed })
+    }
+}
+
+impl Inner {
+    fn admit(
+        &self,
+        project: &Project,
+        name: &str,
+        arguments: &Value,
+    ) -> Result<Arc<dyn Tool>, ToolError> {
+        let refuse = |kind, said: String| Err(ToolError::new(kind, said));
+        let Some(registered) = self.tools.registered(name) else {
+            let shown: String = name.chars().take(80).collect();
+            return refuse(ToolErrorKind::UnknownTool, format!("there is no tool `{shown}`"));
+        };
+        let tool = registered.tool;
+        if !tool.available(&project.settings) {
+            let said = format!("the settings of project `{}` do not allow {name}", project.name);
+            return refuse(ToolErrorKind::Denied, said);
+        }
+        if let Err(violations) = registered.schema.check(arguments) {
+            return refuse(ToolErrorKind::InvalidArgs, violations.join("; "));
+        }
+        let asked = Asked {
+            tool: name,
+            arguments,
+            risk: tool.risk(arguments),
+            untrusted: false,
+            calls: 0,
+            calls_of_tool: 0,
+        };
+        // A person asks: that is the approval.
+        let attended = ToolPolicy { unattended: false, ..project.settings.tools.clone() };
+        match attended.decide(&asked) {
+            Verdict::Deny(why) => refuse(ToolErrorKind::Denied, why),
+            Verdict::Allow | Verdict::Ask(_) => Ok(tool),
+        }
+    }
+}
