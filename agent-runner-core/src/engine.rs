@@ -2,6 +2,8 @@
 //! machines ask for, journals intent and result, and tells watchers.
 
 mod active;
+mod approvals;
+mod ask;
 mod budgets;
 mod builder;
 mod control;
@@ -23,11 +25,13 @@ mod worker;
 use std::sync::Arc;
 
 pub use self::{
+    approvals::{ApprovalDetail, ApprovalFilter, NewDecision},
+    ask::ASK_TOOL,
     budgets::Spending,
     builder::{BuildError, EngineBuilder, EngineOptions},
     error::{EngineError, EngineErrorKind, FieldError},
     inbox::NewMessage,
-    invoke::{InvokeError, Invoked},
+    invoke::{InvokeError, Invoked, ToolPreview},
     live::{Frame, LiveFrame, LiveKind, WatchOptions},
     new_run::NewRun,
     oneshot::{OneShot, OneShotError},

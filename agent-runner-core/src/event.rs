@@ -1,5 +1,6 @@
 //! Events: the facts of a run, numbered 1..n without gaps, never changed.
 
+mod convert;
 mod reply;
 mod sentence;
 mod stored;
@@ -11,18 +12,19 @@ pub use self::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     agent::{ModelName, ToolMode},
+    approval::{ApprovalDecision, ApprovalKind},
     budget::{Budget, BudgetResource, BudgetScope, OnExceeded, Spend},
     directive::{DirectiveMode, Resolution},
-    id::{StepKey, WorkerId},
+    id::{ApprovalId, StepKey, WorkerId},
     llm::{Cost, StopReason, Usage},
     message::Message,
     run::{ParkReason, RunError, RunSpec},
     step::{EffectPolicy, StepError, StepKind},
-    tool::{Fact, ToolErrorKind},
+    tool::{Risk, ToolErrorKind},
 };
 
 macro_rules! event_bodies {
@@ -385,6 +387,50 @@ event_bodies! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<String>,
     }
+    /// A call, or a question of the agent, waits for a person's word.
+    "approval.requested" ApprovalRequested {
+        /// Its id.
+        approval: ApprovalId,
+        /// The step that waits.
+        step: StepKey,
+        /// What is asked.
+        kind: ApprovalKind,
+        /// Which tool.
+        tool: String,
+        /// With what.
+        arguments: Value,
+        /// What the approval is bound to: SHA-256 of tool and arguments, lower-case hex.
+        arguments_sha256: String,
+        /// The harm that the call can do.
+        risk: Risk,
+        /// Why a person is asked.
+        reason: String,
+        /// When it is too late.
+        expires_at: Timestamp,
+    }
+    /// A person said what becomes of it.
+    "approval.resolved" ApprovalResolved {
+        /// Its id.
+        approval: ApprovalId,
+        /// The step that waits.
+        step: StepKey,
+        /// The person's word.
+        #[serde(flatten)]
+        decision: ApprovalDecision,
+        /// What the person adds; the model reads it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        comment: Option<String>,
+        /// Who it was, as they say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    }
+    /// Nobody said anything in time: the call is not made.
+    "approval.expired" ApprovalExpired {
+        /// Its id.
+        approval: ApprovalId,
+        /// The step that waited.
+        step: StepKey,
+    }
     /// A tool call failed, or was refused before it began; the model is told.
     "tool.failed" ToolFailed {
         /// Which step.
@@ -427,132 +473,5 @@ event_bodies! {
     "timer.fired" TimerFired {
         /// Which step.
         step: StepKey,
-    }
-}
-
-impl EventBody {
-    /// The step it is about.
-    #[must_use]
-    pub const fn step(&self) -> Option<&StepKey> {
-        match self {
-            Self::StepStarted { step, .. }
-            | Self::StepSucceeded { step }
-            | Self::StepFailed { step, .. }
-            | Self::StepRetrying { step, .. }
-            | Self::StepSkipped { step }
-            | Self::StepCanceled { step, .. }
-            | Self::StepIndeterminate { step, .. }
-            | Self::StepUnknown { step, .. }
-            | Self::StepResolved { step, .. }
-            | Self::LlmStarted { step, .. }
-            | Self::LlmHeartbeat { step, .. }
-            | Self::LlmCompleted { step, .. }
-            | Self::LlmAttemptRestarted { step, .. }
-            | Self::LlmCharged { step, .. }
-            | Self::ContextFull { step, .. }
-            | Self::ContextCompacted { step, .. }
-            | Self::ToolStarted { step, .. }
-            | Self::ToolCompleted { step, .. }
-            | Self::ToolFailed { step, .. }
-            | Self::FileWritten { step, .. }
-            | Self::FileRemoved { step, .. }
-            | Self::GitChanged { step, .. }
-            | Self::TimerSet { step, .. }
-            | Self::TimerFired { step } => Some(step),
-            Self::RunParked { step, .. } => step.as_ref(),
-            Self::RunQueued { .. }
-            | Self::RunClaimed { .. }
-            | Self::RunReleased { .. }
-            | Self::RunPauseRequested {}
-            | Self::RunPaused {}
-            | Self::RunResumed {}
-            | Self::RunCancelRequested { .. }
-            | Self::RunCanceled { .. }
-            | Self::RunCompleted { .. }
-            | Self::RunFailed { .. }
-            | Self::BudgetWarning { .. }
-            | Self::BudgetExceeded { .. }
-            | Self::BudgetChanged { .. }
-            | Self::DirectiveReceived { .. }
-            | Self::SignalReceived { .. } => None,
-        }
-    }
-
-    /// The event of what a tool changed.
-    #[must_use]
-    pub fn of_fact(step: StepKey, fact: Fact) -> Self {
-        match fact {
-            Fact::FileWritten { path, sha256, bytes, created } => {
-                Self::FileWritten { step, path, sha256, bytes, created }
-            }
-            Fact::FileRemoved { path, moved_to } => Self::FileRemoved { step, path, moved_to },
-            Fact::Git { action, branch, remote, from, to } => {
-                Self::GitChanged { step, action, branch, remote, from, to }
-            }
-        }
-    }
-
-    /// The event for the journal.
-    #[must_use]
-    pub fn into_new(self, at: Timestamp) -> NewEvent {
-        let kind = self.kind().to_owned();
-        let step = self.step().cloned();
-        // Serialising our own types into a `Value` cannot fail: no map has keys other than strings.
-        let payload = match serde_json::to_value(self) {
-            Ok(Value::Object(mut map)) => map.remove("payload").unwrap_or_else(|| json!({})),
-            Ok(_) | Err(_) => json!({}),
-        };
-        NewEvent { kind, step, payload, blob: None, at }
-    }
-
-    /// The typed content of a stored event; `None` for a type this version does not know, which
-    /// readers skip.
-    ///
-    /// # Errors
-    /// A known type whose payload does not fit.
-    pub fn from_event(event: &Event) -> Result<Option<Self>, DecodeEventError> {
-        if !Self::KINDS.contains(&event.kind.as_str()) {
-            return Ok(None);
-        }
-        let tagged = json!({"type": event.kind, "payload": event.payload});
-        serde_json::from_value(tagged).map(Some).map_err(|source| DecodeEventError {
-            seq: event.seq,
-            kind: event.kind.clone(),
-            source,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::RunId;
-
-    #[test]
-    fn a_body_survives_the_journal() {
-        let bodies = [
-            EventBody::RunPaused {},
-            EventBody::StepSucceeded { step: StepKey::new("turn.1.model") },
-            EventBody::RunFailed {
-                error: RunError {
-                    reason: crate::run::FailureReason::MaxSteps,
-                    message: "too long".into(),
-                },
-            },
-        ];
-        for body in bodies {
-            let new = body.clone().into_new(Timestamp::UNIX_EPOCH);
-            let event = Event {
-                run_id: RunId::from_uuid(uuid::Uuid::nil()),
-                seq: 1,
-                epoch: 1,
-                kind: new.kind,
-                step: new.step,
-                payload: new.payload,
-                blob: None,
-                at: new.at,
-            };
-            assert_eq!(EventBody::from_event(&event).unwrap(), Some(body));
-        }
     }
 }

@@ -75,6 +75,10 @@ uuid_id!(
     /// Names an artifact.
     ArtifactId, "artifact id"
 );
+uuid_id!(
+    /// Names an approval.
+    ApprovalId, "approval id"
+);
 
 /// Names a step inside its run: a path of short words such as `turn.2.tool.1`.
 ///

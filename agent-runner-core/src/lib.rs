@@ -3,6 +3,7 @@
 //! This crate does no network and no SQL. See `ARCHITECTURE.md`.
 
 pub mod agent;
+pub mod approval;
 pub mod artifact;
 pub mod budget;
 pub mod directive;

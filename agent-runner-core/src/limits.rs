@@ -24,6 +24,8 @@ pub const MAX_STEPS_MAX: u32 = 10_000;
 pub const REPAIRS_MAX: u32 = 3;
 /// Times in a row that a model may pause and go on before the run fails.
 pub const PAUSES_MAX: u32 = 16;
+/// Replies in a row of which every tool call was denied before the run fails.
+pub const DENIALS_MAX: u32 = 3;
 /// Times that a conversation is made shorter before the same turn.
 pub const COMPACTIONS_MAX: u32 = 3;
 /// Share of a model's context, in per mille, that a prompt may have before the conversation is

@@ -2,8 +2,10 @@
 //! async. Live execution, recovery and replay are the same fold.
 
 pub mod agent;
+mod hands;
 mod state;
 
+pub use self::hands::{ApprovalState, Decided, Hands};
 pub use self::state::{
     ApplyError, MachineCommand, OpenCall, OverBudget, RunState, SignalState, StepState,
 };

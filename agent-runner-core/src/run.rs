@@ -11,6 +11,7 @@ use crate::{
     budget::{Budget, Spend},
     id::{ProjectId, RunId, WorkerId},
     llm::Usage,
+    policy::ToolPolicy,
 };
 
 /// Where a run stands. Never goes back: `QUEUED → RUNNING → COMPLETED | FAILED | CANCELED`.
@@ -137,12 +138,21 @@ pub enum ParkReason {
     Poison,
     /// A budget is spent.
     Budget,
+    /// A person has to approve a call or answer a question.
+    Approval,
 }
 
 impl ParkReason {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Paused, Self::Timer, Self::Signal, Self::Ask, Self::Poison, Self::Budget];
+    pub const ALL: [Self; 7] = [
+        Self::Paused,
+        Self::Timer,
+        Self::Signal,
+        Self::Ask,
+        Self::Poison,
+        Self::Budget,
+        Self::Approval,
+    ];
 
     /// The spelling used in SQL and JSON.
     #[must_use]
@@ -154,6 +164,7 @@ impl ParkReason {
             Self::Ask => "ask",
             Self::Poison => "poison",
             Self::Budget => "budget",
+            Self::Approval => "approval",
         }
     }
 
@@ -235,6 +246,8 @@ pub enum FailureReason {
     Budget,
     /// The run asks for a model, provider or tool that this program does not have.
     Configuration,
+    /// The agent went on asking for calls that its policy denies.
+    Denied,
     /// A person resolved a step as failed beyond repair.
     Resolved,
     /// A defect of this library.
@@ -269,6 +282,9 @@ pub struct RunSpec {
     /// Most that it and all that descend from it may spend. Descendants carry it as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tree_budget: Option<Budget>,
+    /// What its tools may do, besides what its project lets them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_policy: Option<ToolPolicy>,
 }
 
 impl RunSpec {
@@ -282,6 +298,7 @@ impl RunSpec {
             start_at: None,
             budget: None,
             tree_budget: None,
+            tool_policy: None,
         }
     }
 }

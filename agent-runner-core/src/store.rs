@@ -15,19 +15,20 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 
 pub use self::{
-    batch::{Appended, Batch, Blob, Expect, Ready, RunPatch, SignalRow, StepRow},
+    batch::{Appended, ApprovalRow, Batch, Blob, Expect, Ready, RunPatch, SignalRow, StepRow},
     error::{StoreError, StoreErrorKind},
     in_memory::InMemoryStore,
     query::{
-        Change, Control, EventQuery, Order, PutRecord, Record, RecordExpect, RunQuery, Sweep,
-        Worker,
+        ApprovalQuery, Change, Control, EventQuery, Order, PutRecord, Record, RecordExpect,
+        RunQuery, Sweep, Worker,
     },
     spend::{Booking, Reserve, Reserved, SpendLine, SpendQuery, Spent},
 };
 use crate::{
+    approval::Approval,
     budget::Spend,
     event::{Event, NewEvent},
-    id::{RunId, WorkerId},
+    id::{ApprovalId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
     step::Step,
@@ -83,6 +84,9 @@ pub struct Created {
 /// 14. A booking of a batch takes the place of the reservation of its name, in the same
 ///     transaction. A batch that ends a run books what is still reserved for it as it was reserved.
 ///     What was booked stays when its run is deleted.
+/// 15. An approval leaves `pending` once: a batch that asks for one that is known, or decides one
+///     that is not pending, is refused as `Corrupt`. A batch that ends a run withdraws what is
+///     pending of it.
 ///
 /// # Cancellation
 /// A dropped future of a writing method may or may not have written; it is never half written.
@@ -186,6 +190,18 @@ pub trait Store: RecordStore {
     /// # Errors
     /// `NotFound`.
     async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError>;
+
+    /// Approvals that fit, by id, which is the order in which they were asked for.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Busy`.
+    async fn approvals(&self, query: &ApprovalQuery) -> Result<Vec<Approval>, StoreError>;
+
+    /// One approval.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn approval(&self, id: ApprovalId) -> Result<Approval, StoreError>;
 
     /// Deletes a terminal run and all that belongs to it.
     ///

@@ -42,6 +42,9 @@ pub struct ToolInfo {
     pub policy: EffectPolicy,
     /// The most harm that a call can do.
     pub risk: Risk,
+    /// Only runs that name it get it, or whose pattern is another one than `*`.
+    #[serde(default)]
+    pub on_request: bool,
     /// How long a call may take.
     pub timeout: Duration,
     /// Most of its output that is shown to the model, in bytes.
@@ -56,6 +59,7 @@ impl ToolInfo {
             spec,
             policy,
             risk: Self::usual_risk(policy),
+            on_request: false,
             timeout: Duration::from_secs(60),
             model_bytes_max: limits::TOOL_OUTPUT_MODEL_BYTES,
         }
@@ -69,6 +73,13 @@ impl ToolInfo {
             EffectPolicy::Pure => Risk::Read,
             _ => Risk::Outward,
         }
+    }
+
+    /// The same tool, for runs that name it only.
+    #[must_use]
+    pub const fn on_request(mut self) -> Self {
+        self.on_request = true;
+        self
     }
 
     /// The same tool with this risk.

@@ -1,6 +1,7 @@
 //! The wire types. They are apart from the engine's types, so that storage and wire change
 //! independently; each file converts what it shows.
 
+pub(crate) mod approval;
 pub(crate) mod budget;
 pub(crate) mod control;
 pub(crate) mod event;

@@ -8,7 +8,7 @@ mod query;
 pub(crate) use self::{
     body::{Body, OptionalBody, collect, object},
     header::{IdempotencyKey, IfMatch, sha256_hex},
-    path::{Name, ProjectPath, RunEventPath, RunPath, RunSignalPath, RunStepPath},
+    path::{ApprovalPath, Name, ProjectPath, RunEventPath, RunPath, RunSignalPath, RunStepPath},
     query::{FromQuery, Page, Parameters, Query},
 };
 

@@ -158,6 +158,7 @@ fn engine_code(kind: EngineErrorKind) -> Code {
         EngineErrorKind::Validation => Code::Validation,
         EngineErrorKind::InvalidTransition => Code::InvalidTransition,
         EngineErrorKind::Conflict => Code::Conflict,
+        EngineErrorKind::Gone => Code::Expired,
         EngineErrorKind::IdempotencyMismatch => Code::IdempotencyMismatch,
         EngineErrorKind::Busy => Code::Overloaded,
         EngineErrorKind::StoreUnavailable => Code::StoreUnavailable,

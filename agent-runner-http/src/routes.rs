@@ -1,5 +1,6 @@
 //! The routes, in groups that differ in how long they may take.
 
+pub(crate) mod approval;
 pub(crate) mod control;
 pub(crate) mod count_tokens;
 pub(crate) mod docs;
@@ -49,7 +50,7 @@ async fn unknown(uri: Uri) -> Problem {
 
 /// Routes that answer soon.
 fn short() -> OpenApiRouter<Api> {
-    about_service().merge(about_runs()).merge(about_control())
+    about_service().merge(about_runs()).merge(about_control()).merge(about_approvals())
 }
 
 fn about_service() -> OpenApiRouter<Api> {
@@ -94,6 +95,13 @@ fn about_control() -> OpenApiRouter<Api> {
         .routes(routes!(control::signal))
 }
 
+fn about_approvals() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(approval::list))
+        .routes(routes!(approval::get))
+        .routes(routes!(approval::resolve))
+}
+
 /// Routes that wait or stream: each bounds its own time, and connections bound their number.
 fn waiting() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
@@ -102,6 +110,7 @@ fn waiting() -> OpenApiRouter<Api> {
         .routes(routes!(run::join))
         .routes(routes!(event::stream))
         .routes(routes!(generate::generate))
+        .routes(routes!(tool::invoke))
 }
 
 /// Routes that must answer however busy the service is.

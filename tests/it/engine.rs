@@ -20,6 +20,7 @@ macro_rules! on_every_store {
 }
 
 mod answering;
+mod approvals;
 mod budgets;
 mod charges;
 mod context;

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Engine, Inner, active::ActiveRuns, known_projects::KnownProjects, live::Hub, wait::WaitTool,
+    Engine, Inner, active::ActiveRuns, ask::AskTool, known_projects::KnownProjects, live::Hub,
+    wait::WaitTool,
 };
 use crate::{
     agent::ModelName,
@@ -185,6 +186,7 @@ impl EngineBuilder {
         }
         let mut tools = ToolRegistry::default();
         tools.add(Arc::new(WaitTool::new()))?;
+        tools.add(Arc::new(AskTool::new()))?;
         for tool in self.tools {
             tools.add(tool)?;
         }

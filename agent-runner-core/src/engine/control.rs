@@ -339,8 +339,8 @@ impl Inner {
         let now = self.clock.now();
         match run.park.as_ref().map(|park| park.reason) {
             Some(ParkReason::Ask) => {}
-            // The moment or the signal may have come during the pause: look again now.
-            Some(ParkReason::Signal | ParkReason::Timer) => {
+            // The moment, the signal or the approval may have come during the pause: look again now.
+            Some(ParkReason::Signal | ParkReason::Timer | ParkReason::Approval) => {
                 batch.patch.park = Some(None);
                 batch.ready = Ready::At(now);
             }

@@ -4,6 +4,7 @@
 //! order. What leaves the process waits for the write: a tool with an effect starts only after the
 //! decision that led to it is durable, and the run ends only with a write of its own.
 
+mod admit;
 mod ask;
 mod begin;
 mod budget;
@@ -289,7 +290,7 @@ impl Driver {
                 return Ok(());
             }
             let mut begun = false;
-            for command in self.state.next() {
+            for command in self.unhindered(self.state.next()) {
                 begun |= match command {
                     MachineCommand::CallModel { step }
                     | MachineCommand::Compact { compaction: Compaction { step, .. } }
@@ -305,6 +306,7 @@ impl Driver {
                         if self.active.len() >= limits::TOOL_CALLS_IN_FLIGHT {
                             break;
                         }
+                        let call = self.effective(&step, call);
                         self.begin_tool(&step, &call)?
                     }
                     MachineCommand::Compact { compaction }

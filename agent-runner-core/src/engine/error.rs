@@ -16,6 +16,8 @@ pub enum EngineErrorKind {
     InvalidTransition,
     /// Something else changed it in the meantime, or it is in use.
     Conflict,
+    /// It was there, and is over.
+    Gone,
     /// The idempotency key was used for another request.
     IdempotencyMismatch,
     /// Too much is going on: try again.
@@ -30,11 +32,12 @@ pub enum EngineErrorKind {
 
 impl EngineErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NotFound,
         Self::Validation,
         Self::InvalidTransition,
         Self::Conflict,
+        Self::Gone,
         Self::IdempotencyMismatch,
         Self::Busy,
         Self::StoreUnavailable,

@@ -111,7 +111,10 @@ impl Engine {
             inner.push(&mut batch, body.clone());
             batch.signals.push(SignalRow { id: inbox_id.clone(), name: name.clone(), event: 0 });
             let waits = run.park.as_ref().is_some_and(|park| {
-                matches!(park.reason, ParkReason::Signal | ParkReason::Timer | ParkReason::Ask)
+                matches!(
+                    park.reason,
+                    ParkReason::Signal | ParkReason::Timer | ParkReason::Ask | ParkReason::Approval
+                )
             });
             if waits && !run.pause_requested && run.owner.is_none() {
                 batch.patch.park = Some(None);

@@ -10,7 +10,7 @@ use crate::{
     id::{ProjectId, StepKey},
     policy::{Asked, ToolPolicy, Verdict},
     project::Project,
-    tool::{Tool, ToolCx, ToolError, ToolErrorKind, ToolOutput},
+    tool::{Risk, Tool, ToolCx, ToolError, ToolErrorKind, ToolOutput},
 };
 
 /// Why a call was not made or did not end well.
@@ -35,7 +35,36 @@ pub struct Invoked {
     pub elapsed: Duration,
 }
 
+/// What would become of a call that a run made.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ToolPreview {
+    /// What the project's policy says.
+    pub verdict: Verdict,
+    /// The harm that the call can do.
+    pub risk: Risk,
+}
+
 impl Engine {
+    /// Checks a call without making it, and says what the project's policy says to a run that
+    /// makes it and has read nothing but what people in charge wrote.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown project; `UnknownTool`, `InvalidArgs`; `Denied` for a tool that
+    /// the project's settings do not allow.
+    pub async fn preview_tool(
+        &self,
+        project: ProjectId,
+        name: &str,
+        arguments: &Value,
+    ) -> Result<ToolPreview, InvokeError> {
+        let project = self.project(project).await?.project;
+        let tool = self.inner.find_tool(&project, name, arguments)?;
+        let asked = asked(name, &*tool, arguments);
+        let verdict = project.settings.tools.decide(&asked);
+        Ok(ToolPreview { verdict, risk: asked.risk })
+    }
+
     /// Calls a tool in a project, as its owner. What the project's policy denies is refused; what
     /// it has people approve is made, because a person asks for it. Dropping the future cancels
     /// the call.
@@ -63,8 +92,13 @@ impl Engine {
     }
 }
 
+fn asked<'a>(name: &'a str, tool: &dyn Tool, arguments: &'a Value) -> Asked<'a> {
+    let risk = tool.risk(arguments);
+    Asked { tool: name, arguments, risk, untrusted: false, calls: 0, calls_of_tool: 0 }
+}
+
 impl Inner {
-    fn admit(
+    fn find_tool(
         &self,
         project: &Project,
         name: &str,
@@ -75,26 +109,27 @@ impl Inner {
             let shown: String = name.chars().take(80).collect();
             return refuse(ToolErrorKind::UnknownTool, format!("there is no tool `{shown}`"));
         };
-        let tool = registered.tool;
-        if !tool.available(&project.settings) {
+        if !registered.tool.available(&project.settings) {
             let said = format!("the settings of project `{}` do not allow {name}", project.name);
             return refuse(ToolErrorKind::Denied, said);
         }
-        if let Err(violations) = registered.schema.check(arguments) {
-            return refuse(ToolErrorKind::InvalidArgs, violations.join("; "));
+        match registered.schema.check(arguments) {
+            Ok(()) => Ok(registered.tool),
+            Err(violations) => refuse(ToolErrorKind::InvalidArgs, violations.join("; ")),
         }
-        let asked = Asked {
-            tool: name,
-            arguments,
-            risk: tool.risk(arguments),
-            untrusted: false,
-            calls: 0,
-            calls_of_tool: 0,
-        };
+    }
+
+    fn admit(
+        &self,
+        project: &Project,
+        name: &str,
+        arguments: &Value,
+    ) -> Result<Arc<dyn Tool>, ToolError> {
+        let tool = self.find_tool(project, name, arguments)?;
         // A person asks: that is the approval.
         let attended = ToolPolicy { unattended: false, ..project.settings.tools.clone() };
-        match attended.decide(&asked) {
-            Verdict::Deny(why) => refuse(ToolErrorKind::Denied, why),
+        match attended.decide(&asked(name, &*tool, arguments)) {
+            Verdict::Deny(why) => Err(ToolError::new(ToolErrorKind::Denied, why)),
             Verdict::Allow | Verdict::Ask(_) => Ok(tool),
         }
     }

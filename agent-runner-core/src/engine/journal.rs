@@ -8,11 +8,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::{EngineError, EngineErrorKind};
 use crate::{
+    approval::ApprovalStatus,
     event::{Event, EventBody, NewEvent},
     id::{RunId, StepKey},
     limits,
     machine::RunState,
-    store::{Batch, Blob, EventQuery, StepRow, Store},
+    store::{ApprovalRow, Batch, Blob, EventQuery, StepRow, Store},
 };
 
 /// SHA-256 of `parts`, each followed by a NUL, as lower-case hex.
@@ -122,6 +123,26 @@ pub(super) fn apply(state: &mut RunState, event: &Event) -> Result<(), EngineErr
         state.apply(event.seq, &body).map_err(|error| damaged(&error))?;
     }
     Ok(())
+}
+
+/// The rows of the approvals that `bodies` ask for or decide.
+pub(super) fn approval_rows(bodies: &[EventBody], at: &[Timestamp]) -> Vec<ApprovalRow> {
+    let rows = bodies.iter().zip(at).enumerate().filter_map(|(event, (body, at))| {
+        let (id, step, status, expires_at) = match body {
+            EventBody::ApprovalRequested { approval, step, expires_at, .. } => {
+                (approval, step, ApprovalStatus::Pending, Some(*expires_at))
+            }
+            EventBody::ApprovalResolved { approval, step, decision, .. } => {
+                (approval, step, decision.status(), None)
+            }
+            EventBody::ApprovalExpired { approval, step } => {
+                (approval, step, ApprovalStatus::Expired, None)
+            }
+            _ => return None,
+        };
+        Some(ApprovalRow { id: *id, step: step.clone(), status, event, at: *at, expires_at })
+    });
+    rows.collect()
 }
 
 /// The rows of the steps that `bodies` speak of, as `state` (which has them applied) sees them.

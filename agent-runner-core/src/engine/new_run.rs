@@ -14,6 +14,7 @@ use crate::{
     limits,
     llm::{ReasoningEffort, Usage},
     message::{clean_text, clean_value},
+    policy::ToolPolicy,
     project::ProjectSettings,
     run::{Run, RunSpec, RunStatus},
     schema::Schema,
@@ -56,6 +57,8 @@ pub struct NewRun {
     pub budget: Option<Budget>,
     /// Most that the run and all that descend from it may spend.
     pub tree_budget: Option<Budget>,
+    /// What its tools may do, besides what its project lets them.
+    pub tool_policy: Option<ToolPolicy>,
     /// Smaller is sooner, -1000..=1000.
     pub priority: i32,
     /// Not before this moment.
@@ -181,6 +184,7 @@ impl Engine {
             start_at: new.start_at,
             budget: new.budget.filter(Budget::is_limited),
             tree_budget: new.tree_budget.filter(Budget::is_limited),
+            tool_policy: new.tool_policy.clone(),
         })
     }
 
@@ -252,6 +256,9 @@ fn check_bounds(new: &NewRun, wrong: &mut Wrong) {
     }
     check_budget("/options/budget", new.budget.as_ref(), wrong);
     check_budget("/options/tree_budget", new.tree_budget.as_ref(), wrong);
+    for (place, what) in new.tool_policy.iter().flat_map(ToolPolicy::problems) {
+        wrong.add(&format!("/tool_policy{place}"), what);
+    }
     if new.temperature.is_some_and(|t| !(0.0..=2.0).contains(&t)) {
         wrong.add("/options/temperature", "must be between 0 and 2");
     }

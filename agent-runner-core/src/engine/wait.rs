@@ -54,6 +54,6 @@ impl Tool for WaitTool {
     }
 
     async fn call(&self, _arguments: Value, _cx: &ToolCx) -> Result<ToolOutput, ToolError> {
-        Err(ToolError::new(ToolErrorKind::Internal, "only a run can wait"))
+        Err(ToolError::new(ToolErrorKind::Conflict, "only a run can wait"))
     }
 }

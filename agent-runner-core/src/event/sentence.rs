@@ -1,7 +1,10 @@
 //! One human sentence per event, for lists and terminals.
 
 use super::{EventBody, LlmPhase, Reply};
-use crate::directive::Resolution;
+use crate::{
+    approval::{ApprovalDecision, ApprovalKind},
+    directive::Resolution,
+};
 
 /// Most characters of somebody's text that a sentence quotes.
 const QUOTE_CHARS: usize = 120;
@@ -79,6 +82,12 @@ impl EventBody {
                 };
                 format!("Step {step} was resolved as {word}.")
             }
+            other => other.tool_sentence(),
+        }
+    }
+
+    fn tool_sentence(&self) -> String {
+        match self {
             Self::ToolStarted { tool, .. } => format!("Tool {tool} called."),
             Self::ToolCompleted { tool, elapsed_ms, .. } => {
                 format!("Tool {tool} is done ({elapsed_ms} ms).")
@@ -99,6 +108,25 @@ impl EventBody {
                 Some(branch) => format!("Git: {} on {}.", quote(action), quote(branch)),
                 None => format!("Git: {}.", quote(action)),
             },
+            Self::ApprovalRequested { kind: ApprovalKind::Call, tool, reason, .. } => {
+                format!("A person has to approve a call of {}: {}.", quote(tool), quote(reason))
+            }
+            Self::ApprovalRequested { arguments, .. } => {
+                let question = arguments.get("question").and_then(serde_json::Value::as_str);
+                format!("The agent asks: {}", quote(question.unwrap_or_default()))
+            }
+            Self::ApprovalResolved { decision, by, .. } => {
+                let who = by.as_deref().map_or_else(|| "A person".to_owned(), quote);
+                match decision {
+                    ApprovalDecision::Approve => format!("{who} approved the call."),
+                    ApprovalDecision::Edit { .. } => {
+                        format!("{who} approved the call with other arguments.")
+                    }
+                    ApprovalDecision::Reject => format!("{who} rejected the call."),
+                    ApprovalDecision::Answer { .. } => format!("{who} answered."),
+                }
+            }
+            Self::ApprovalExpired { .. } => "Nobody approved the call in time.".into(),
             Self::TimerSet { wake_at, .. } => format!("The run will wake at {wake_at}."),
             Self::TimerFired { .. } => "The moment to wake came.".into(),
             other => other.llm_sentence(),

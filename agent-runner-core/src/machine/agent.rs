@@ -21,6 +21,7 @@ use crate::{
     llm::Usage,
     message::{Message, Part, Role, ToolCall},
     run::{FailureReason, RunError, RunSpec},
+    tool::ToolErrorKind,
 };
 
 /// Code of a step that failed because this program lacks what the run asks for.
@@ -50,6 +51,7 @@ struct PendingCall {
     step: StepKey,
     call: ToolCall,
     result: Option<Part>,
+    denied: bool,
 }
 
 /// A conversation on its way to be shorter.
@@ -95,6 +97,8 @@ pub struct AgentMachine {
     repairs: u32,
     /// Replies in a row that were pauses.
     pauses: u32,
+    /// Replies in a row of which every call was denied.
+    denials: u32,
     /// Compactions since the model last said something.
     compactions: u32,
     /// The estimate of the prompt of the call in progress.
@@ -115,6 +119,7 @@ impl Default for AgentMachine {
             turn: 0,
             repairs: 0,
             pauses: 0,
+            denials: 0,
             compactions: 0,
             estimated: 0,
             per_mille: 1_000,
@@ -173,10 +178,10 @@ impl AgentMachine {
             }
             EventBody::ToolCompleted { step, call_id, tool, output, model_bytes_max, .. } => {
                 let text = shown_to_model(output, *model_bytes_max);
-                self.take_result(step, call_id, tool, text, false);
+                self.take_result(step, call_id, tool, text, None);
             }
-            EventBody::ToolFailed { step, call_id, tool, for_model, .. } => {
-                self.take_result(step, call_id, tool, for_model.clone(), true);
+            EventBody::ToolFailed { step, call_id, tool, for_model, error } => {
+                self.take_result(step, call_id, tool, for_model.clone(), Some(*error));
             }
             EventBody::StepCanceled { step, .. } if self.asks(step) => self.phase = Phase::Ask,
             EventBody::StepCanceled { step, .. } if self.compacts(step) => self.phase = Phase::Ask,
@@ -276,6 +281,7 @@ impl AgentMachine {
                             step: StepKey::new(format!("turn.{turn}.tool.{}", n + 1)),
                             call: call.clone(),
                             result: None,
+                            denied: false,
                         })
                         .collect(),
                 );
@@ -350,7 +356,7 @@ impl AgentMachine {
         call_id: &str,
         name: &str,
         text: String,
-        is_error: bool,
+        error: Option<ToolErrorKind>,
     ) {
         let Phase::Tools(calls) = &mut self.phase else { return };
         let Some(pending) = calls.iter_mut().find(|pending| pending.step == *step) else { return };
@@ -358,13 +364,25 @@ impl AgentMachine {
             call_id: call_id.to_owned(),
             name: name.to_owned(),
             text,
-            is_error,
+            is_error: error.is_some(),
         });
+        pending.denied = error == Some(ToolErrorKind::Denied);
         if calls.iter().all(|pending| pending.result.is_some()) {
             // In the order of the calls, whatever the order in which they ended.
             let parts = calls.iter_mut().filter_map(|pending| pending.result.take()).collect();
+            let denied = calls.iter().all(|pending| pending.denied);
             self.conversation.push(Message { role: Role::Tool, parts });
-            self.phase = Phase::Ask;
+            self.denials = if denied { self.denials + 1 } else { 0 };
+            if self.denials > limits::DENIALS_MAX {
+                let message = format!(
+                    "the agent asked for calls that are denied in {} replies in a row; allow them in \
+                     the tool policy, or ask for something else",
+                    self.denials
+                );
+                self.fail(FailureReason::Denied, message);
+            } else {
+                self.phase = Phase::Ask;
+            }
         }
     }
 

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::agent::{AgentMachine, Compaction};
+use super::{
+    Hands,
+    agent::{AgentMachine, Compaction},
+};
 use crate::{
     budget::{Budget, BudgetScope, OnExceeded, Spend},
     directive::Resolution,
@@ -137,6 +140,7 @@ pub struct RunState {
     budget: Option<Budget>,
     over_budget: Option<OverBudget>,
     warned: bool,
+    hands: Hands,
     machine: AgentMachine,
 }
 
@@ -152,6 +156,7 @@ impl Default for RunState {
             budget: None,
             over_budget: None,
             warned: false,
+            hands: Hands::default(),
             machine: AgentMachine::default(),
         }
     }
@@ -206,6 +211,7 @@ impl RunState {
             _ => {}
         }
         self.account(event);
+        self.hands.apply(event);
         self.machine.apply(seq, event);
         Ok(())
     }
@@ -380,6 +386,12 @@ impl RunState {
     #[must_use]
     pub const fn is_warned(&self) -> bool {
         self.warned
+    }
+
+    /// What it did with its tools.
+    #[must_use]
+    pub const fn hands(&self) -> &Hands {
+        &self.hands
     }
 
     /// The machine.

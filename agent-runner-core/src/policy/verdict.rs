@@ -43,6 +43,25 @@ impl Verdict {
         if other.rank() > self.rank() { other } else { self }
     }
 
+    /// The spelling used in JSON.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Ask(_) => "ask",
+            Self::Deny(_) => "deny",
+        }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Allow => None,
+            Self::Ask(why) | Self::Deny(why) => Some(why),
+        }
+    }
+
     const fn rank(&self) -> u8 {
         match self {
             Self::Allow => 0,

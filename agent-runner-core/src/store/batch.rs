@@ -5,9 +5,10 @@ use serde_json::Value;
 
 use super::Booking;
 use crate::{
+    approval::ApprovalStatus,
     budget::Spend,
     event::NewEvent,
-    id::{RunId, StepKey, WorkerId},
+    id::{ApprovalId, RunId, StepKey, WorkerId},
     llm::Usage,
     run::{Park, RunError, RunStatus},
     step::{EffectPolicy, StepError, StepKind, StepStatus},
@@ -30,6 +31,8 @@ pub struct Batch {
     pub signals: Vec<SignalRow>,
     /// Payloads too large for their events.
     pub blobs: Vec<Blob>,
+    /// Approvals that are asked for or decided.
+    pub approvals: Vec<ApprovalRow>,
     /// What calls took.
     pub bookings: Vec<Booking>,
     /// Whether the run is listed for claiming afterwards.
@@ -48,6 +51,7 @@ impl Batch {
             steps: Vec::new(),
             signals: Vec::new(),
             blobs: Vec::new(),
+            approvals: Vec::new(),
             bookings: Vec::new(),
             ready: Ready::Keep,
         }
@@ -141,6 +145,23 @@ pub struct SignalRow {
     pub name: String,
     /// Its event: a position in this batch's `events`, from 0.
     pub event: usize,
+}
+
+/// An approval that is asked for or decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalRow {
+    /// Its id.
+    pub id: ApprovalId,
+    /// The step that waits.
+    pub step: StepKey,
+    /// Where it stands now.
+    pub status: ApprovalStatus,
+    /// The event that asks or answers: a position in this batch's `events`, from 0.
+    pub event: usize,
+    /// When that was.
+    pub at: Timestamp,
+    /// When it is too late; of one that is asked for.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A payload by its hash.

@@ -4,6 +4,7 @@
 //! here once and plainly: one mutex, plain maps, everything checked before anything is changed.
 
 mod append;
+mod approval;
 mod listing;
 mod queue;
 mod record;
@@ -24,14 +25,15 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use self::state::State;
 use super::{
-    Appended, Batch, Change, Control, Created, Durability, EventQuery, PutRecord, Ready, Record,
-    RecordExpect, RecordStore, Reserve, Reserved, RunQuery, SpendLine, SpendQuery, Spent, Store,
-    StoreError, Sweep, Worker,
+    Appended, ApprovalQuery, Batch, Change, Control, Created, Durability, EventQuery, PutRecord,
+    Ready, Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery, SpendLine, SpendQuery,
+    Spent, Store, StoreError, Sweep, Worker,
 };
 use crate::{
+    approval::Approval,
     budget::Spend,
     event::{Event, NewEvent},
-    id::{RunId, WorkerId},
+    id::{ApprovalId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
     step::Step,
@@ -184,6 +186,14 @@ impl Store for InMemoryStore {
 
     async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {
         self.state().blob(sha256)
+    }
+
+    async fn approvals(&self, query: &ApprovalQuery) -> Result<Vec<Approval>, StoreError> {
+        Ok(self.state().approvals(query))
+    }
+
+    async fn approval(&self, id: ApprovalId) -> Result<Approval, StoreError> {
+        self.state().approval(id)
     }
 
     async fn delete(&self, run: RunId) -> Result<(), StoreError> {

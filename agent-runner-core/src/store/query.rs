@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    id::{ProjectId, RunId, StepKey, WorkerId},
+    approval::ApprovalStatus,
+    id::{ApprovalId, ProjectId, RunId, StepKey, WorkerId},
     limits,
     run::RunStatus,
 };
@@ -61,6 +62,21 @@ impl Default for RunQuery {
             limit: 50,
         }
     }
+}
+
+/// Which approvals to list. Every condition that is set must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApprovalQuery {
+    /// With this status.
+    pub status: Option<ApprovalStatus>,
+    /// Of this run.
+    pub run_id: Option<RunId>,
+    /// Of this project.
+    pub project_id: Option<ProjectId>,
+    /// With a greater id.
+    pub after: Option<ApprovalId>,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// Which events to list.

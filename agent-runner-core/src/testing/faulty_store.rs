@@ -10,16 +10,17 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    approval::Approval,
     budget::Spend,
     event::{Event, NewEvent},
-    id::{RunId, WorkerId},
+    id::{ApprovalId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
     step::Step,
     store::{
-        Appended, Batch, Change, Control, Created, Durability, EventQuery, PutRecord, Ready,
-        Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery, SpendLine, SpendQuery,
-        Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
+        Appended, ApprovalQuery, Batch, Change, Control, Created, Durability, EventQuery,
+        PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery,
+        SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
     },
 };
 
@@ -283,6 +284,14 @@ impl Store for FaultyStore {
 
     async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {
         self.inner.blob(sha256).await
+    }
+
+    async fn approvals(&self, query: &ApprovalQuery) -> Result<Vec<Approval>, StoreError> {
+        self.inner.approvals(query).await
+    }
+
+    async fn approval(&self, id: ApprovalId) -> Result<Approval, StoreError> {
+        self.inner.approval(id).await
     }
 
     async fn delete(&self, run: RunId) -> Result<(), StoreError> {

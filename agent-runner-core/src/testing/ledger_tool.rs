@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Gate;
 use crate::tool::{
-    EffectPolicy, Reconciled, Tool, ToolCx, ToolError, ToolInfo, ToolOutput, ToolSpec,
+    EffectPolicy, Reconciled, Risk, Tool, ToolCx, ToolError, ToolInfo, ToolOutput, ToolSpec,
 };
 
 /// One effect.
@@ -59,6 +59,13 @@ impl LedgerTool {
             answer: None,
             probe: None,
         }
+    }
+
+    /// The same tool with this risk.
+    #[must_use]
+    pub fn with_risk(mut self, risk: Risk) -> Self {
+        self.info = self.info.with_risk(risk);
+        self
     }
 
     /// Waits at a gate after each effect and before its answer.

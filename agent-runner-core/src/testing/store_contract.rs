@@ -31,6 +31,7 @@
 //!
 //! Cases named `i1_…` to `i14_…` prove the invariants of the durability design.
 
+pub mod approving;
 pub mod claiming;
 pub mod creation;
 pub mod deletion;
@@ -126,6 +127,14 @@ macro_rules! store_contract {
                 i2_a_terminal_run_accepts_nothing,
                 i2_of_racing_endings_one_wins,
                 i6_nothing_follows_the_event_that_ended_a_run,
+            }
+            approving {
+                an_approval_is_listed_until_it_is_decided_and_found_ever_after,
+                an_approval_is_decided_once,
+                an_approval_that_makes_no_sense_is_refused,
+                approvals_are_listed_by_what_is_asked_for,
+                what_is_pending_when_a_run_ends_is_withdrawn,
+                approvals_go_with_their_run,
             }
             spending {
                 a_wish_is_granted_within_its_limits_and_refused_beyond,
@@ -266,6 +275,7 @@ mod tests {
     fn every_case_is_listed_in_the_macro() {
         let this = include_str!("store_contract.rs");
         let sources = [
+            ("approving", include_str!("store_contract/approving.rs")),
             ("claiming", include_str!("store_contract/claiming.rs")),
             ("creation", include_str!("store_contract/creation.rs")),
             ("deletion", include_str!("store_contract/deletion.rs")),

@@ -9,9 +9,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
-    EffectPolicy, IntoToolOutput, Tool, ToolCx, ToolError, ToolInfo, ToolOutput, typed::info_of,
+    EffectPolicy, Footprint, IntoToolOutput, Tool, ToolCx, ToolError, ToolInfo, ToolOutput,
+    typed::info_of,
 };
 
+type Touches = dyn Fn(&Value) -> Footprint + Send + Sync;
 type Call =
     dyn Fn(Value, ToolCx) -> BoxFuture<'static, Result<ToolOutput, ToolError>> + Send + Sync;
 
@@ -20,6 +22,7 @@ type Call =
 pub struct FnTool {
     info: ToolInfo,
     call: Arc<Call>,
+    touches: Option<Arc<Touches>>,
 }
 
 impl fmt::Debug for FnTool {
@@ -65,7 +68,7 @@ where
             call.await?.into_tool_output()
         })
     });
-    FnTool { info: info_of::<A>(name.into(), description.into(), policy), call }
+    FnTool { info: info_of::<A>(name.into(), description.into(), policy), call, touches: None }
 }
 
 impl FnTool {
@@ -73,6 +76,16 @@ impl FnTool {
     #[must_use]
     pub fn with_info(mut self, change: impl FnOnce(ToolInfo) -> ToolInfo) -> Self {
         self.info = change(self.info);
+        self
+    }
+
+    /// The same tool, which says what a call touches.
+    #[must_use]
+    pub fn touching(
+        mut self,
+        touches: impl Fn(&Value) -> Footprint + Send + Sync + 'static,
+    ) -> Self {
+        self.touches = Some(Arc::new(touches));
         self
     }
 }
@@ -85,5 +98,9 @@ impl Tool for FnTool {
 
     async fn call(&self, arguments: Value, cx: &ToolCx) -> Result<ToolOutput, ToolError> {
         (self.call)(arguments, cx.clone()).await
+    }
+
+    fn footprint(&self, arguments: &Value) -> Footprint {
+        self.touches.as_ref().map_or_else(Footprint::none, |touches| touches(arguments))
     }
 }

@@ -127,13 +127,15 @@ impl ToolRegistry {
         let mut names = Vec::new();
         for pattern in patterns {
             let exact = !pattern.ends_with('*');
+            let all_of_them = pattern == "*";
             let fitting = all.iter().filter(|tool| matches(pattern, &tool.info().spec.name));
             let mut known = false;
             for tool in fitting {
                 let name = &tool.info().spec.name;
                 // A tool that is asked for by name is told when it is called why it cannot be.
                 known = true;
-                if exact || (tool.available(settings) && settings.tools.offers(name)) {
+                let wanted = !(all_of_them && tool.info().on_request);
+                if exact || (wanted && tool.available(settings) && settings.tools.offers(name)) {
                     names.push(name.clone());
                 }
             }

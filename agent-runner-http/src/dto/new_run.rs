@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     budget::Budget,
+    policy::Policy,
     run::{Reasoning, ToolMode},
 };
 use crate::extract::object;
@@ -66,6 +67,8 @@ pub(crate) struct NewRun {
     /// Limits and sampling.
     #[serde(default, deserialize_with = "object")]
     options: NewRunOptions,
+    /// What its tools may do, besides what its project lets them: the stricter one counts.
+    tool_policy: Option<Policy>,
     /// The caller's own data.
     #[serde(default)]
     metadata: BTreeMap<String, Value>,
@@ -96,6 +99,7 @@ impl From<NewRun> for engine::NewRun {
             reasoning: new.options.reasoning.map(Into::into),
             budget: new.options.budget.map(Into::into),
             tree_budget: new.options.tree_budget.map(Into::into),
+            tool_policy: new.tool_policy.map(Into::into),
             priority: new.options.priority.unwrap_or(0),
             start_at: new.start_at,
             tags: new.tags,

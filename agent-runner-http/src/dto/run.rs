@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::{
     budget::{Budget, Spend, TotalCost},
+    policy::Policy,
     usage::Usage,
 };
 
@@ -103,7 +104,7 @@ pub(crate) struct RunFailure {
 /// What a parked run waits for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WaitingOn {
-    /// `paused`, `timer`, `signal`, `ask`, `poison` or `budget`.
+    /// `paused`, `timer`, `signal`, `ask`, `poison`, `budget` or `approval`.
     reason: &'static str,
     /// When it wakes by itself.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -131,6 +132,8 @@ pub(crate) struct RunOptions {
     budget: Option<Budget>,
     /// Most that it and all that descend from it may spend.
     tree_budget: Option<Budget>,
+    /// What its tools may do, besides what its project lets them.
+    tool_policy: Option<Policy>,
 }
 
 /// What went into a run.
@@ -293,6 +296,7 @@ impl From<run::Run> for Run {
                 reasoning: agent.reasoning.map(Reasoning::from),
                 budget: run.spec.budget.map(Budget::from),
                 tree_budget: run.spec.tree_budget.map(Budget::from),
+                tool_policy: run.spec.tool_policy.map(Policy::from),
             },
             pause_requested: run.pause_requested,
             cancel_requested: run.cancel_requested,

@@ -1,7 +1,7 @@
 //! Tools as clients see them.
 
-use agent_runner_core::tool::ToolInfo;
-use serde::Serialize;
+use agent_runner_core::{id::ProjectId, tool::ToolInfo};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -19,8 +19,48 @@ pub(crate) struct Tool {
     /// What happens when a call's outcome is unknown: `pure`, `idempotent`, `at_most_once`, `ask`
     /// or `reconcile`.
     policy: &'static str,
+    /// The most harm that a call can do: `read`, `write`, `destructive` or `outward`.
+    risk: &'static str,
     /// Most seconds of a call.
     timeout_seconds: u64,
+}
+
+/// A call to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"arguments": {"path": "notes.txt"}})))]
+pub(crate) struct Invoke {
+    /// Where; the default project when missing.
+    #[schema(value_type = Option<String>, format = Uuid)]
+    pub(crate) project_id: Option<ProjectId>,
+    /// What goes in; fits the tool's `input_schema`.
+    #[serde(default = "nothing")]
+    #[schema(value_type = Object)]
+    pub(crate) arguments: Value,
+    /// Only checks the call and says what the policy would say to a run.
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+}
+
+fn nothing() -> Value {
+    Value::Object(serde_json::Map::new())
+}
+
+/// What a call produced, or what would become of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Invoked {
+    /// The output; `null` when nothing was called.
+    pub(crate) output: Value,
+    /// Where the output came from, when nobody in charge wrote it.
+    pub(crate) untrusted: Option<String>,
+    /// Milliseconds that the call took.
+    pub(crate) elapsed_ms: u64,
+    /// What the project's policy says to a run that makes this call: `allow`, `ask` or `deny`.
+    pub(crate) verdict: &'static str,
+    /// Why.
+    pub(crate) reason: Option<String>,
+    /// The harm that the call can do.
+    pub(crate) risk: &'static str,
 }
 
 impl From<&ToolInfo> for Tool {
@@ -30,6 +70,7 @@ impl From<&ToolInfo> for Tool {
             description: info.spec.description.clone(),
             input_schema: info.spec.input_schema.clone(),
             policy: info.policy.as_str(),
+            risk: info.risk.as_str(),
             timeout_seconds: info.timeout.as_secs(),
         }
     }

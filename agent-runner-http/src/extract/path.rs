@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use agent_runner_core::id::{ProjectId, RunId, StepKey};
+use agent_runner_core::id::{ApprovalId, ProjectId, RunId, StepKey};
 use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
@@ -44,6 +44,10 @@ path! {
 path! {
     /// `/projects/{id}`
     ProjectPath(ProjectId) from project, String => Ok(Self(id(&project)?))
+}
+path! {
+    /// `/approvals/{id}`
+    ApprovalPath(ApprovalId) from approval, String => Ok(Self(id(&approval)?))
 }
 path! {
     /// `/{name}`

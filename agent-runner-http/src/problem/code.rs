@@ -55,6 +55,8 @@ codes! {
     InvalidTransition CONFLICT "invalid_transition" "The run's state does not allow it";
     /// The first request with this key is still running.
     IdempotencyInFlight CONFLICT "idempotency_in_flight" "A request with this key is in progress";
+    /// It was there, and is over.
+    Expired GONE "expired" "It is over";
     /// `If-Match` names another version.
     EtagMismatch PRECONDITION_FAILED "etag_mismatch" "It changed since it was read";
     /// The body is too large.

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod approvals;
 mod control;
 mod idempotency;
 mod known;

@@ -43,7 +43,8 @@ async fn a_run_is_accepted_executed_and_shown() {
             "options",
             json!({"max_steps": 3, "timeout_seconds": 60, "priority": -5,
                            "temperature": 0.5, "max_output_tokens": 9,
-                           "reasoning": null, "budget": null, "tree_budget": null}),
+                           "reasoning": null, "budget": null, "tree_budget": null,
+                           "tool_policy": null}),
         ),
         ("input", json!({"goal": "what is it", "instructions": "be short", "output_schema": null})),
     ] {

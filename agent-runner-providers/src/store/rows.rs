@@ -3,8 +3,9 @@
 use std::{error::Error, fmt};
 
 use agent_runner_core::{
+    approval::{Approval, ApprovalStatus},
     event::Event,
-    id::{ProjectId, RunId, StepKey, WorkerId},
+    id::{ApprovalId, ProjectId, RunId, StepKey, WorkerId},
     run::{Park, ParkReason, Run, RunStatus},
     step::{EffectPolicy, Step, StepKind, StepStatus},
     store::{Control, Record, Worker},
@@ -178,6 +179,22 @@ pub(super) fn step(row: &SqliteRow) -> Result<Step, sqlx::Error> {
         done_seq: row.maybe_count("done_seq")?,
         started_at: row.maybe_moment("started_at")?,
         finished_at: row.maybe_moment("finished_at")?,
+    })
+}
+
+pub(super) fn approval(row: &SqliteRow) -> Result<Approval, sqlx::Error> {
+    let row = Fields(row);
+    Ok(Approval {
+        id: ApprovalId::from_uuid(row.uuid("id")?),
+        run_id: RunId::from_uuid(row.uuid("run_id")?),
+        project_id: ProjectId::from_uuid(row.uuid("project_id")?),
+        step: StepKey::new(row.get::<&str>("step")?),
+        status: row.word("status", ApprovalStatus::parse)?,
+        requested_seq: row.count("requested_seq")?,
+        resolved_seq: row.maybe_count("resolved_seq")?,
+        requested_at: row.moment("requested_at")?,
+        expires_at: row.moment("expires_at")?,
+        resolved_at: row.maybe_moment("resolved_at")?,
     })
 }
 

@@ -1,5 +1,6 @@
 //! The embedded store: one SQLite file, one writer with group commit, readers beside it.
 
+mod approvals;
 mod columns;
 mod connect;
 mod doctor;
@@ -24,16 +25,17 @@ use std::{
 };
 
 use agent_runner_core::{
+    approval::Approval,
     budget::Spend,
     event::{Event, NewEvent},
-    id::{RunId, WorkerId},
+    id::{ApprovalId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
     step::Step,
     store::{
-        Appended, Batch, Change, Control, Created, Durability, EventQuery, PutRecord, Ready,
-        Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery, SpendLine, SpendQuery,
-        Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
+        Appended, ApprovalQuery, Batch, Change, Control, Created, Durability, EventQuery,
+        PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery,
+        SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
     },
     time::{Clock, later},
 };
@@ -335,6 +337,14 @@ impl Store for SqliteStore {
 
     async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {
         self.inner.reader.blob(sha256).await
+    }
+
+    async fn approvals(&self, query: &ApprovalQuery) -> Result<Vec<Approval>, StoreError> {
+        self.inner.reader.approvals(query).await
+    }
+
+    async fn approval(&self, id: ApprovalId) -> Result<Approval, StoreError> {
+        self.inner.reader.approval(id).await
     }
 
     async fn delete(&self, run: RunId) -> Result<(), StoreError> {

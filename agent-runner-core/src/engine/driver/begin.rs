@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Active, Driver, Outcome, Stop, host::RunHost, model::Progress, tool::ToolInvocation};
 use crate::{
     directive::Resolution,
-    engine::{journal, wait::WAIT_TOOL},
+    engine::journal,
     event::EventBody,
     id::StepKey,
-    machine::{StepState, agent::final_tool::FINAL_TOOL},
+    machine::StepState,
     message::ToolCall,
     step::{EffectPolicy, StepKind, StepStatus},
     time,
@@ -44,48 +44,7 @@ impl Driver {
         }
     }
 
-    fn begin_new_tool(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
-        if call.name == FINAL_TOOL && self.output_schema.is_some() {
-            let text =
-                format!("Nothing was answered: call {FINAL_TOOL} alone, after all other calls.");
-            return self.refuse(step, call, ToolErrorKind::InvalidArgs, text);
-        }
-        let allowed = self.run.spec.agent.tools.contains(&call.name);
-        let Some(registered) = self.inner.tools.registered(&call.name).filter(|_| allowed) else {
-            let text = format!(
-                "There is no tool `{}`. The tools are: {}.",
-                call.name.chars().take(100).collect::<String>(),
-                self.run.spec.agent.tools.join(", ")
-            );
-            return self.refuse(step, call, ToolErrorKind::UnknownTool, text);
-        };
-        if let Err(violations) = registered.schema.check(&call.arguments) {
-            let text = format!(
-                "The arguments do not fit the tool's schema; nothing was run.\n{}",
-                violations.join("\n")
-            );
-            return self.refuse(step, call, ToolErrorKind::InvalidArgs, text);
-        }
-        if call.name == WAIT_TOOL {
-            return self.begin_wait(step, call);
-        }
-        self.run_tool(step, call, 1)
-    }
-
-    /// Answers a call that never runs.
-    fn refuse(
-        &mut self,
-        step: &StepKey,
-        call: &ToolCall,
-        kind: ToolErrorKind,
-        for_model: String,
-    ) -> Result<bool, Stop> {
-        self.tell_tool_started(step, call, StepKind::Tool, EffectPolicy::Pure, 1)?;
-        self.fail_tool(step, call, kind, for_model)?;
-        Ok(true)
-    }
-
-    fn tell_tool_started(
+    pub(super) fn tell_tool_started(
         &mut self,
         step: &StepKey,
         call: &ToolCall,
@@ -110,7 +69,12 @@ impl Driver {
     }
 
     /// Begins an attempt of a tool.
-    fn run_tool(&mut self, step: &StepKey, call: &ToolCall, attempt: u32) -> Result<bool, Stop> {
+    pub(super) fn run_tool(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        attempt: u32,
+    ) -> Result<bool, Stop> {
         let Some(tool) = self.inner.tools.get(&call.name) else {
             let text = format!("The tool `{}` is not available any more.", call.name);
             self.fail_tool(step, call, ToolErrorKind::UnknownTool, text)?;
@@ -258,7 +222,7 @@ impl Driver {
         }
     }
 
-    fn begin_wait(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
+    pub(super) fn begin_wait(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
         self.tell_tool_started(step, call, StepKind::Wait, EffectPolicy::Pure, 1)?;
         if let Some(seconds) = call.arguments.get("seconds").and_then(Value::as_u64) {
             let now = self.inner.clock.now();

@@ -161,18 +161,25 @@ impl Driver {
                 };
             }
         }
-        if asks.is_empty() && waits.is_empty() {
+        let mut approvals = Vec::new();
+        for (step, approval) in self.state.hands().pending() {
+            approvals.push(step.clone());
+            wake_at = Some(wake_at.map_or(approval.expires_at, |at| at.min(approval.expires_at)));
+        }
+        if asks.is_empty() && waits.is_empty() && approvals.is_empty() {
             return Rest::GoOn;
         }
+        approvals.sort();
         asks.sort();
         waits.sort();
-        let reason = match (asks.is_empty(), wake_at) {
-            (false, _) => ParkReason::Ask,
-            (true, Some(_)) => ParkReason::Timer,
-            (true, None) => ParkReason::Signal,
+        let (reason, steps) = match wake_at {
+            _ if !asks.is_empty() => (ParkReason::Ask, asks),
+            _ if !approvals.is_empty() => (ParkReason::Approval, approvals),
+            Some(_) => (ParkReason::Timer, waits),
+            None => (ParkReason::Signal, waits),
         };
-        let step = asks.first().or_else(|| waits.first()).cloned();
-        let on = json!({"steps": if asks.is_empty() { waits } else { asks }});
+        let step = steps.first().cloned();
+        let on = json!({"steps": steps});
         Rest::Park { reason, step, wake_at, on }
     }
 

@@ -13,7 +13,6 @@ use crate::{
     machine::RunState,
     schema::Schema,
     step::{EffectPolicy, StepKind},
-    tool::ToolErrorKind,
 };
 
 fn spec(max_steps: u32) -> RunSpec {

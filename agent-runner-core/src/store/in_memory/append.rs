@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::state::{Entry, State, no_run};
+use super::{
+    approval::{new_approvals, withdraw},
+    state::{Entry, State, no_run},
+};
 use crate::{
     run::Run,
     step::{Step, StepStatus},
@@ -13,12 +16,23 @@ use crate::{
 
 impl State {
     pub(super) fn append(&mut self, batch: Batch) -> Result<Appended, StoreError> {
-        let Batch { run: id, expect, events, patch, steps, signals, blobs, bookings, ready } =
-            batch;
+        let Batch {
+            run: id,
+            expect,
+            events,
+            patch,
+            steps,
+            signals,
+            blobs,
+            approvals,
+            bookings,
+            ready,
+        } = batch;
         let entry = self.entries.get_mut(&id).ok_or_else(|| no_run(id))?;
         guard(&entry.run, expect)?;
         check_signals(entry, &signals, events.len())?;
         let steps = new_steps(entry, steps, events.len())?;
+        let approvals = new_approvals(entry, approvals, events.len())?;
         let run = patched(&entry.run, patch)?;
 
         let first_seq = entry.run.last_seq + 1;
@@ -30,6 +44,7 @@ impl State {
                 None => entry.steps.push(step),
             }
         }
+        entry.approvals.extend(approvals.into_iter().map(|approval| (approval.id, approval)));
         entry.signals.extend(signals.into_iter().map(|signal| signal.id));
         let appended = Appended {
             first_seq,
@@ -39,6 +54,9 @@ impl State {
             cancel_requested: entry.run.cancel_requested,
         };
         let ended = entry.run.status.is_terminal();
+        if ended {
+            withdraw(&mut entry.approvals, entry.run.finished_at);
+        }
         for booking in bookings {
             self.spending.settle(id, booking);
         }
@@ -86,7 +104,7 @@ fn moved(run: &Run) -> StoreError {
     )
 }
 
-fn corrupt(run: &Run, what: &str) -> StoreError {
+pub(super) fn corrupt(run: &Run, what: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, format!("batch for run {} refused: {what}", run.id))
 }
 
@@ -148,7 +166,7 @@ fn new_steps(entry: &Entry, rows: Vec<StepRow>, events: usize) -> Result<Vec<Ste
 }
 
 /// The number that the event at a position of the batch will get.
-fn number(run: &Run, event: usize) -> u64 {
+pub(super) fn number(run: &Run, event: usize) -> u64 {
     u64::try_from(event).map_or(u64::MAX, |event| run.last_seq.saturating_add(event + 1))
 }
 

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use super::{record::Records, spend::Spending};
 use crate::{
+    approval::Approval,
     event::{Event, NewEvent},
-    id::{ProjectId, RunId, WorkerId},
+    id::{ApprovalId, ProjectId, RunId, WorkerId},
     run::{Run, RunStatus},
     step::Step,
     store::{Created, Ready, StoreError, StoreErrorKind, Worker},
@@ -33,6 +34,7 @@ pub(super) struct Entry {
     /// In the order they were first written.
     pub(super) steps: Vec<Step>,
     pub(super) signals: BTreeSet<String>,
+    pub(super) approvals: BTreeMap<ApprovalId, Approval>,
     /// The moment under which it stands in [`State::ready`].
     pub(super) listed: Option<Timestamp>,
 }
@@ -97,6 +99,7 @@ impl State {
             events: Vec::new(),
             steps: Vec::new(),
             signals: BTreeSet::new(),
+            approvals: BTreeMap::new(),
             listed: None,
         });
         entry.push_events(events);

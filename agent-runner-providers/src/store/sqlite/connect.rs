@@ -17,8 +17,11 @@ use super::{
 /// Written into the file's header ("agru"), so that no other program's database is touched.
 const APPLICATION_ID: i64 = 0x6167_7275;
 /// Steps from one schema to the next; the number of a step is its position, from 1.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001_runs.sql"), include_str!("../migrations/0002_spend.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001_runs.sql"),
+    include_str!("../migrations/0002_spend.sql"),
+    include_str!("../migrations/0003_approvals.sql"),
+];
 /// Connections that read. More than there are cores to a small server do not make reads faster.
 const READERS: u32 = 4;
 /// Pause between two tries of what SQLite does not wait for by itself, such as switching to WAL

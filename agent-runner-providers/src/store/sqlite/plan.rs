@@ -6,8 +6,9 @@
 use std::collections::{HashMap, HashSet};
 
 use agent_runner_core::{
+    approval::ApprovalStatus,
     budget::Spend,
-    id::{ProjectId, RunId, StepKey, WorkerId},
+    id::{ApprovalId, ProjectId, RunId, StepKey, WorkerId},
     run::{Run, RunStatus},
     step::StepStatus,
     store::{Appended, Blob, Expect, Ready, SignalRow, SpendLine, StoreError, StoreErrorKind},
@@ -15,6 +16,7 @@ use agent_runner_core::{
 use sqlx::sqlite::SqliteRow;
 
 use super::{
+    approvals::Approvals,
     columns::{ChangeRow, Changes, EventRow, RequestRow, RunRow, SignalColumns, StepColumns},
     op::Op,
     prepare::{EventText, Patch, PreparedBatch, PreparedRun, StepText, json, micros},
@@ -59,6 +61,7 @@ pub(super) struct Plan<'a> {
     signals: Vec<SignalColumns<'a>>,
     listings: HashMap<RunId, Option<i64>>,
     blobs: Vec<(RunId, &'a Blob)>,
+    approvals: Approvals<'a>,
     bookings: Bookings<'a>,
     /// Whether any run has reserved anything.
     reserved: bool,
@@ -72,15 +75,16 @@ pub(super) enum Creation {
 }
 
 /// The parameters of `guards.sql`.
-pub(super) fn wanted(ops: &[Op]) -> Result<[String; 4], sqlx::Error> {
+pub(super) fn wanted(ops: &[Op]) -> Result<[String; 5], sqlx::Error> {
     let (mut runs, mut keys) = (Vec::new(), Vec::new());
-    let (mut steps, mut signals) = (Vec::new(), Vec::new());
+    let (mut steps, mut signals, mut approvals) = (Vec::new(), Vec::new(), Vec::new());
     for op in ops {
         match op {
             Op::Append(batch) => {
                 runs.push(batch.run);
                 steps.extend(batch.steps.iter().map(|step| (batch.run, &step.key)));
                 signals.extend(batch.signals.iter().map(|signal| (batch.run, &signal.id)));
+                approvals.extend(batch.approvals.iter().map(|approval| approval.id));
             }
             Op::Create(new) => {
                 runs.push(new.run.id);
@@ -91,7 +95,7 @@ pub(super) fn wanted(ops: &[Op]) -> Result<[String; 4], sqlx::Error> {
     }
     runs.sort_unstable();
     runs.dedup();
-    Ok([json(&runs)?, json(&steps)?, json(&signals)?, json(&keys)?])
+    Ok([json(&runs)?, json(&steps)?, json(&signals)?, json(&keys)?, json(&approvals)?])
 }
 
 impl<'a> Plan<'a> {
@@ -120,6 +124,9 @@ impl<'a> Plan<'a> {
         }
         for (project, key, run) in row.json::<Vec<(ProjectId, String, RunId)>>("keys")? {
             self.keys.insert((project, key), run);
+        }
+        for (id, status) in row.json::<Vec<(ApprovalId, ApprovalStatus)>>("approvals")? {
+            self.approvals.learn(id, status);
         }
         self.reserved = row.get("reserved")?;
         Ok(())
@@ -171,6 +178,7 @@ impl<'a> Plan<'a> {
         holds(batch.run, guard, batch.expect)?;
         check_signals(batch, &known.signals)?;
         check_steps(batch, &known.steps)?;
+        self.approvals.check(batch)?;
         let status = next_status(batch.run, guard, &batch.patch)?;
 
         // Nothing is refused from here on.
@@ -193,6 +201,7 @@ impl<'a> Plan<'a> {
         }));
         self.push_events(batch.run, first_seq, epoch, &batch.events);
         self.blobs.extend(batch.blobs.iter().map(|blob| (batch.run, blob)));
+        self.approvals.add(batch.run, &batch.approvals, first_seq);
         self.bookings.add(batch.run, &batch.bookings);
         if status.is_terminal() {
             self.bookings.end(batch.run);
@@ -250,6 +259,11 @@ impl<'a> Plan<'a> {
     pub(super) fn settled(&self) -> Result<Option<[String; 2]>, sqlx::Error> {
         let settles = self.reserved && self.bookings.settles();
         settles.then(|| self.bookings.settled()).transpose()
+    }
+
+    /// The parameters of `approvals_put.sql`; `None` when there is nothing to write.
+    pub(super) fn approvals(&self) -> Result<Option<[String; 2]>, sqlx::Error> {
+        self.approvals.rows()
     }
 
     /// Whether there is nothing to write.
@@ -362,7 +376,7 @@ fn next_status(run: RunId, guard: &Guard, patch: &Patch) -> Result<RunStatus, St
     Ok(status)
 }
 
-fn broken(run: RunId, what: &str) -> StoreError {
+pub(super) fn broken(run: RunId, what: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Corrupt, format!("batch for run {run} refused: {what}"))
 }
 

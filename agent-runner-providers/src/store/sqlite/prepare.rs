@@ -7,7 +7,7 @@ use agent_runner_core::{
     run::{Park, Run, RunStatus},
     step::StepStatus,
     store::{
-        Batch, Blob, Booking, Expect, Ready, RunPatch, SignalRow, StepRow, StoreError,
+        ApprovalRow, Batch, Blob, Booking, Expect, Ready, RunPatch, SignalRow, StepRow, StoreError,
         StoreErrorKind,
     },
 };
@@ -29,6 +29,7 @@ pub(super) struct PreparedBatch {
     pub(super) steps: Vec<StepText>,
     pub(super) signals: Vec<SignalRow>,
     pub(super) blobs: Vec<Blob>,
+    pub(super) approvals: Vec<ApprovalRow>,
     pub(super) bookings: Vec<Booking>,
     pub(super) ready: Ready,
 }
@@ -108,7 +109,8 @@ pub(super) struct Patch {
 
 impl PreparedBatch {
     pub(super) fn new(batch: Batch) -> Result<Self, StoreError> {
-        let Batch { run, expect, events, patch, steps, signals, blobs, bookings, ready } = batch;
+        let Batch { run, expect, events, patch, steps, signals, blobs, approvals, bookings, ready } =
+            batch;
         Ok(Self {
             run,
             expect,
@@ -117,6 +119,7 @@ impl PreparedBatch {
             steps: steps.into_iter().map(step_text).collect::<Result<_, _>>()?,
             signals,
             blobs,
+            approvals,
             bookings,
             ready,
         })

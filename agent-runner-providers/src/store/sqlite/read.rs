@@ -1,12 +1,13 @@
 //! Reads. They use connections of their own and never wait for the writer.
 
 use agent_runner_core::{
+    approval::{Approval, ApprovalStatus},
     event::Event,
-    id::{RunId, WorkerId},
+    id::{ApprovalId, RunId, WorkerId},
     run::Run,
     step::Step,
     store::{
-        Control, EventQuery, Order, Record, RunQuery, SpendQuery, Spent, StoreError,
+        ApprovalQuery, Control, EventQuery, Order, Record, RunQuery, SpendQuery, Spent, StoreError,
         StoreErrorKind, Worker,
     },
 };
@@ -110,6 +111,27 @@ impl Reader {
     pub(super) async fn steps(&self, run: RunId) -> Result<Vec<Step>, StoreError> {
         let statement = sqlx::query(include_str!("../statements/steps.sql")).bind(run_bytes(run));
         self.all(statement, rows::step).await
+    }
+
+    pub(super) async fn approvals(
+        &self,
+        query: &ApprovalQuery,
+    ) -> Result<Vec<Approval>, StoreError> {
+        let statement = sqlx::query(include_str!("../statements/approvals.sql"))
+            .bind(query.status.map(ApprovalStatus::as_str))
+            .bind(query.run_id.map(run_bytes))
+            .bind(query.project_id.map(|id| id.as_uuid().into_bytes().to_vec()))
+            .bind(query.after.map(|id| id.as_uuid().into_bytes().to_vec()))
+            .bind(limit(query.limit));
+        self.all(statement, rows::approval).await
+    }
+
+    pub(super) async fn approval(&self, id: ApprovalId) -> Result<Approval, StoreError> {
+        let statement = sqlx::query(include_str!("../statements/approval.sql"))
+            .bind(id.as_uuid().into_bytes().to_vec());
+        self.maybe(statement, rows::approval).await?.ok_or_else(|| {
+            StoreError::new(StoreErrorKind::NotFound, format!("there is no approval {id}"))
+        })
     }
 
     pub(super) async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {

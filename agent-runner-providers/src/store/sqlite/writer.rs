@@ -240,8 +240,10 @@ impl Writer {
         let now = self.clock.now();
         let drafts: Vec<Draft> = ops.iter().map(|op| Draft::of(op, &mut plan)).collect();
         let rows = plan.rows()?;
-        let rows_only =
-            plan.blobs().is_empty() && drafts.iter().all(|draft| matches!(draft, Draft::Done(_)));
+        let approvals = plan.approvals()?;
+        let rows_only = approvals.is_none()
+            && plan.blobs().is_empty()
+            && drafts.iter().all(|draft| matches!(draft, Draft::Done(_)));
         if let Some(rows) = rows {
             let settled = plan.settled()?;
             let sql = match (&settled, rows_only) {
@@ -251,6 +253,11 @@ impl Writer {
                 (Some(_), true) => SETTLE_AND_COMMIT,
             };
             self.insert(sql, rows.into_iter().chain(settled.into_iter().flatten())).await?;
+        }
+        if let Some(approvals) = approvals {
+            // Before anything that ends a run could withdraw them, and after their run exists.
+            self.insert(include_str!("statements/approvals_put.sql"), approvals.into_iter())
+                .await?;
         }
         for (run, blob) in plan.blobs() {
             sqlx::query(include_str!("statements/blob_put.sql"))

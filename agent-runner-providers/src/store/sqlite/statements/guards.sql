@@ -1,6 +1,6 @@
 -- What decides about a group of batches and creations. One lock, one round trip, and one row,
 -- because each row on its own costs a switch between threads.
--- $1 runs, $2 [run, step], $3 [run, signal], $4 [project, idempotency key]
+-- $1 runs, $2 [run, step], $3 [run, signal], $4 [project, idempotency key], $5 approvals
 BEGIN IMMEDIATE;
 SELECT
     (SELECT data_version FROM pragma_data_version) AS data_version,
@@ -21,4 +21,7 @@ SELECT
         FROM json_each($4) AS wanted CROSS JOIN request
             ON request.project_id = unhex(wanted.value ->> 0, '-')
             AND request.idempotency_key = wanted.value ->> 1) AS keys,
+    (SELECT json_group_array(json_array(lower(hex(approval.id)), status))
+        FROM json_each($5) AS wanted CROSS JOIN approval ON approval.id = unhex(wanted.value, '-'))
+        AS approvals,
     EXISTS (SELECT 1 FROM reservation) AS reserved;

@@ -1,0 +1,137 @@
+//! Between typed bodies and the events of a journal.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{DecodeEventError, Event, EventBody, NewEvent};
+use crate::{id::StepKey, tool::Fact};
+
+impl EventBody {
+    /// The step it is about.
+    #[must_use]
+    pub const fn step(&self) -> Option<&StepKey> {
+        match self {
+            Self::StepStarted { step, .. }
+            | Self::StepSucceeded { step }
+            | Self::StepFailed { step, .. }
+            | Self::StepRetrying { step, .. }
+            | Self::StepSkipped { step }
+            | Self::StepCanceled { step, .. }
+            | Self::StepIndeterminate { step, .. }
+            | Self::StepUnknown { step, .. }
+            | Self::StepResolved { step, .. }
+            | Self::LlmStarted { step, .. }
+            | Self::LlmHeartbeat { step, .. }
+            | Self::LlmCompleted { step, .. }
+            | Self::LlmAttemptRestarted { step, .. }
+            | Self::LlmCharged { step, .. }
+            | Self::ContextFull { step, .. }
+            | Self::ContextCompacted { step, .. }
+            | Self::ToolStarted { step, .. }
+            | Self::ToolCompleted { step, .. }
+            | Self::ToolFailed { step, .. }
+            | Self::FileWritten { step, .. }
+            | Self::FileRemoved { step, .. }
+            | Self::GitChanged { step, .. }
+            | Self::ApprovalRequested { step, .. }
+            | Self::ApprovalResolved { step, .. }
+            | Self::ApprovalExpired { step, .. }
+            | Self::TimerSet { step, .. }
+            | Self::TimerFired { step } => Some(step),
+            Self::RunParked { step, .. } => step.as_ref(),
+            Self::RunQueued { .. }
+            | Self::RunClaimed { .. }
+            | Self::RunReleased { .. }
+            | Self::RunPauseRequested {}
+            | Self::RunPaused {}
+            | Self::RunResumed {}
+            | Self::RunCancelRequested { .. }
+            | Self::RunCanceled { .. }
+            | Self::RunCompleted { .. }
+            | Self::RunFailed { .. }
+            | Self::BudgetWarning { .. }
+            | Self::BudgetExceeded { .. }
+            | Self::BudgetChanged { .. }
+            | Self::DirectiveReceived { .. }
+            | Self::SignalReceived { .. } => None,
+        }
+    }
+
+    /// The event of what a tool changed.
+    #[must_use]
+    pub fn of_fact(step: StepKey, fact: Fact) -> Self {
+        match fact {
+            Fact::FileWritten { path, sha256, bytes, created } => {
+                Self::FileWritten { step, path, sha256, bytes, created }
+            }
+            Fact::FileRemoved { path, moved_to } => Self::FileRemoved { step, path, moved_to },
+            Fact::Git { action, branch, remote, from, to } => {
+                Self::GitChanged { step, action, branch, remote, from, to }
+            }
+        }
+    }
+
+    /// The event for the journal.
+    #[must_use]
+    pub fn into_new(self, at: Timestamp) -> NewEvent {
+        let kind = self.kind().to_owned();
+        let step = self.step().cloned();
+        // Serialising our own types into a `Value` cannot fail: no map has keys other than strings.
+        let payload = match serde_json::to_value(self) {
+            Ok(Value::Object(mut map)) => map.remove("payload").unwrap_or_else(|| json!({})),
+            Ok(_) | Err(_) => json!({}),
+        };
+        NewEvent { kind, step, payload, blob: None, at }
+    }
+
+    /// The typed content of a stored event; `None` for a type this version does not know, which
+    /// readers skip.
+    ///
+    /// # Errors
+    /// A known type whose payload does not fit.
+    pub fn from_event(event: &Event) -> Result<Option<Self>, DecodeEventError> {
+        if !Self::KINDS.contains(&event.kind.as_str()) {
+            return Ok(None);
+        }
+        let tagged = json!({"type": event.kind, "payload": event.payload});
+        serde_json::from_value(tagged).map(Some).map_err(|source| DecodeEventError {
+            seq: event.seq,
+            kind: event.kind.clone(),
+            source,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{id::RunId, run::RunError};
+
+    #[test]
+    fn a_body_survives_the_journal() {
+        let bodies = [
+            EventBody::RunPaused {},
+            EventBody::StepSucceeded { step: StepKey::new("turn.1.model") },
+            EventBody::RunFailed {
+                error: RunError {
+                    reason: crate::run::FailureReason::MaxSteps,
+                    message: "too long".into(),
+                },
+            },
+        ];
+        for body in bodies {
+            let new = body.clone().into_new(Timestamp::UNIX_EPOCH);
+            let event = Event {
+                run_id: RunId::from_uuid(uuid::Uuid::nil()),
+                seq: 1,
+                epoch: 1,
+                kind: new.kind,
+                step: new.step,
+                payload: new.payload,
+                blob: None,
+                at: new.at,
+            };
+            assert_eq!(EventBody::from_event(&event).unwrap(), Some(body));
+        }
+    }
+}

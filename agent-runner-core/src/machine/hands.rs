@@ -1,0 +1,142 @@
+//! What the journal says of a run's tool calls: approvals, calls made, and whom it listened to.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::{
+    approval::{ApprovalDecision, ApprovalKind},
+    event::EventBody,
+    id::{ApprovalId, StepKey},
+    step::StepKind,
+    tool::ToolErrorKind,
+};
+
+/// What became of an approval.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "the engine has to do what each says")]
+pub enum Decided {
+    /// Make the call, with other arguments if there are any.
+    Approved(Option<Value>),
+    /// Do not; the person's comment.
+    Rejected(Option<String>),
+    /// This is the output.
+    Answered(Value),
+    /// Nobody said anything in time.
+    Expired,
+}
+
+/// An approval as the journal tells it.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ApprovalState {
+    /// Its id.
+    pub id: ApprovalId,
+    /// What was asked.
+    pub kind: ApprovalKind,
+    /// What it is bound to.
+    pub arguments_sha256: String,
+    /// When it is too late.
+    pub expires_at: Timestamp,
+    /// What became of it.
+    pub decided: Option<Decided>,
+}
+
+/// The fold.
+#[derive(Debug, Clone, Default)]
+pub struct Hands {
+    approvals: HashMap<StepKey, ApprovalState>,
+    /// Calls that were made or are being made, by tool.
+    calls: HashMap<String, u32>,
+    untrusted: bool,
+}
+
+impl Hands {
+    pub(super) fn apply(&mut self, event: &EventBody) {
+        use EventBody as E;
+        match event {
+            E::StepStarted { step_kind: StepKind::Tool, name, attempt: 1, .. } => {
+                *self.calls.entry(name.clone()).or_default() += 1;
+            }
+            E::ToolFailed {
+                tool,
+                error:
+                    ToolErrorKind::Denied | ToolErrorKind::UnknownTool | ToolErrorKind::InvalidArgs,
+                ..
+            } => {
+                if let Some(calls) = self.calls.get_mut(tool) {
+                    *calls = calls.saturating_sub(1);
+                }
+            }
+            E::ToolCompleted { untrusted: Some(_), .. } => self.untrusted = true,
+            E::ApprovalRequested { approval, step, kind, arguments_sha256, expires_at, .. } => {
+                let state = ApprovalState {
+                    id: *approval,
+                    kind: *kind,
+                    arguments_sha256: arguments_sha256.clone(),
+                    expires_at: *expires_at,
+                    decided: None,
+                };
+                self.approvals.insert(step.clone(), state);
+            }
+            E::ApprovalResolved { step, decision, comment, .. } => {
+                let decided = match decision {
+                    ApprovalDecision::Approve => Decided::Approved(None),
+                    ApprovalDecision::Edit { arguments } => {
+                        Decided::Approved(Some(arguments.clone()))
+                    }
+                    ApprovalDecision::Reject => Decided::Rejected(comment.clone()),
+                    ApprovalDecision::Answer { output } => Decided::Answered(output.clone()),
+                };
+                self.decide(step, decided);
+            }
+            E::ApprovalExpired { step, .. } => self.decide(step, Decided::Expired),
+            _ => {}
+        }
+    }
+
+    fn decide(&mut self, step: &StepKey, decided: Decided) {
+        if let Some(approval) = self.approvals.get_mut(step) {
+            approval.decided.get_or_insert(decided);
+        }
+    }
+
+    /// The approval that a step asked for.
+    #[must_use]
+    pub fn approval(&self, step: &StepKey) -> Option<&ApprovalState> {
+        self.approvals.get(step)
+    }
+
+    /// Approvals that nobody has decided, with the steps that wait, in no order.
+    pub fn pending(&self) -> impl Iterator<Item = (&StepKey, &ApprovalState)> {
+        self.approvals.iter().filter(|(_, approval)| approval.decided.is_none())
+    }
+
+    /// The arguments that a person put in the place of those that the model chose.
+    #[must_use]
+    pub fn edited(&self, step: &StepKey) -> Option<&Value> {
+        match &self.approvals.get(step)?.decided {
+            Some(Decided::Approved(arguments)) => arguments.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Tool calls that were made or are being made.
+    #[must_use]
+    pub fn calls(&self) -> u32 {
+        self.calls.values().sum()
+    }
+
+    /// Calls of one tool.
+    #[must_use]
+    pub fn calls_of(&self, tool: &str) -> u32 {
+        self.calls.get(tool).copied().unwrap_or(0)
+    }
+
+    /// Whether the run has read what nobody in charge wrote.
+    #[must_use]
+    pub const fn is_untrusted(&self) -> bool {
+        self.untrusted
+    }
+}
