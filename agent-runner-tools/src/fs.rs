@@ -5,19 +5,31 @@
 //! component of a path is opened by handle, one by one and without following links, so what was
 //! checked is what is used.
 
+mod baseline;
+mod diff;
+mod edit;
 mod error;
+mod find;
 mod list;
 mod project_dir;
+mod quota;
 mod rel_path;
 mod tools;
+mod verbs;
 mod workspace;
 
 pub use self::{
+    diff::{ChangeKind, ChangedFile, RunDiff},
     error::{FileError, FileErrorKind},
+    find::{Glob, Hit, Hits, Search},
     list::{Entry, EntryKind, ListOptions, Listing},
-    project_dir::{ProjectDir, Written},
+    project_dir::{Expected, ProjectDir, Written},
     rel_path::RelPath,
-    tools::{FilesList, FilesRead, FilesWrite},
+    tools::{
+        FilesAppend, FilesCopy, FilesDelete, FilesDiff, FilesEdit, FilesGlob, FilesList,
+        FilesMkdir, FilesMove, FilesPatch, FilesRead, FilesSearch, FilesWrite,
+    },
+    verbs::{Existing, Removed},
     workspace::{FsLimits, Workspace},
 };
 

@@ -10,7 +10,10 @@ use agent_runner_core::{
 };
 
 #[cfg(feature = "fs")]
-use crate::fs::{FilesList, FilesRead, FilesWrite, Workspace};
+use crate::fs::{
+    FilesAppend, FilesCopy, FilesDelete, FilesDiff, FilesEdit, FilesGlob, FilesList, FilesMkdir,
+    FilesMove, FilesPatch, FilesRead, FilesSearch, FilesWrite, Workspace,
+};
 #[cfg(feature = "web")]
 use crate::http::{HttpClient, HttpGet, HttpPost, PostPolicyError};
 use crate::time_now::TimeNow;
@@ -38,13 +41,27 @@ impl StandardTools {
         Self { tools: vec![Arc::new(Typed::new(TimeNow::new(clock)))] }
     }
 
-    /// With `files.read`, `files.write` and `files.list` in `workspace`.
+    /// With the tools called `files.*`, on the files of `workspace`.
     #[cfg(feature = "fs")]
     #[must_use]
     pub fn with_files(mut self, workspace: Workspace) -> Self {
-        self.tools.push(Arc::new(Typed::new(FilesRead::new(workspace.clone()))));
-        self.tools.push(Arc::new(Typed::new(FilesWrite::new(workspace.clone()))));
-        self.tools.push(Arc::new(Typed::new(FilesList::new(workspace))));
+        let w = || workspace.clone();
+        let tools: [Arc<dyn Tool>; 13] = [
+            Arc::new(Typed::new(FilesRead::new(w()))),
+            Arc::new(Typed::new(FilesWrite::new(w()))),
+            Arc::new(Typed::new(FilesEdit::new(w()))),
+            Arc::new(Typed::new(FilesPatch::new(w()))),
+            Arc::new(Typed::new(FilesAppend::new(w()))),
+            Arc::new(Typed::new(FilesList::new(w()))),
+            Arc::new(Typed::new(FilesGlob::new(w()))),
+            Arc::new(Typed::new(FilesSearch::new(w()))),
+            Arc::new(Typed::new(FilesMove::new(w()))),
+            Arc::new(Typed::new(FilesCopy::new(w()))),
+            Arc::new(Typed::new(FilesMkdir::new(w()))),
+            Arc::new(Typed::new(FilesDelete::new(w()))),
+            Arc::new(Typed::new(FilesDiff::new(w()))),
+        ];
+        self.tools.extend(tools);
         self
     }
 
@@ -101,8 +118,18 @@ mod tests {
             .map(|tool| (&*tool.info().spec.name, tool.info().policy.as_str()))
             .collect();
         let want = [
+            ("files.append", "at_most_once"),
+            ("files.copy", "idempotent"),
+            ("files.delete", "at_most_once"),
+            ("files.diff", "pure"),
+            ("files.edit", "at_most_once"),
+            ("files.glob", "pure"),
             ("files.list", "pure"),
+            ("files.mkdir", "idempotent"),
+            ("files.move", "at_most_once"),
+            ("files.patch", "at_most_once"),
             ("files.read", "pure"),
+            ("files.search", "pure"),
             ("files.write", "idempotent"),
             ("http.get", "idempotent"),
             ("http.post", "at_most_once"),

@@ -16,6 +16,8 @@ pub enum FileErrorKind {
     NotFound,
     /// Something else is in the way, such as a directory where a file is meant.
     Conflict,
+    /// It is not what the caller expects it to be any more.
+    Changed,
     /// The file or the content is larger than allowed.
     TooLarge,
     /// The disk or the quota is full.
@@ -30,11 +32,12 @@ pub enum FileErrorKind {
 
 impl FileErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Invalid,
         Self::Denied,
         Self::NotFound,
         Self::Conflict,
+        Self::Changed,
         Self::TooLarge,
         Self::NoSpace,
         Self::Timeout,
@@ -50,6 +53,7 @@ impl FileErrorKind {
             Self::Denied => "denied",
             Self::NotFound => "not_found",
             Self::Conflict => "conflict",
+            Self::Changed => "changed",
             Self::TooLarge => "too_large",
             Self::NoSpace => "no_space",
             Self::Timeout => "timeout",
@@ -63,7 +67,8 @@ impl FileErrorKind {
             Self::Invalid => ToolErrorKind::InvalidArgs,
             Self::Denied => ToolErrorKind::Denied,
             Self::NotFound => ToolErrorKind::NotFound,
-            Self::Conflict | Self::NoSpace => ToolErrorKind::Conflict,
+            Self::Conflict | Self::Changed => ToolErrorKind::Conflict,
+            Self::NoSpace => ToolErrorKind::NoSpace,
             Self::TooLarge => ToolErrorKind::TooLarge,
             Self::Timeout => ToolErrorKind::Timeout,
             Self::Cancelled => ToolErrorKind::Cancelled,
@@ -155,6 +160,11 @@ impl Error for FileError {
 impl From<FileError> for ToolError {
     fn from(error: FileError) -> Self {
         let mut answer = Self::new(error.kind.for_tool(), error.message);
+        answer = match error.kind {
+            FileErrorKind::Denied => answer.with_code("path_escape"),
+            FileErrorKind::Changed => answer.with_code("etag_mismatch"),
+            _ => answer,
+        };
         if error.effect_possible {
             answer = answer.may_have_run();
         }

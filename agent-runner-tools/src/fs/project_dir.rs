@@ -1,10 +1,13 @@
 //! One project's directory, held by handle.
 
 use std::{
+    cell::OnceCell,
     fmt,
     io::{self, Read, Write},
+    sync::{Arc, Mutex, PoisonError},
 };
 
+use agent_runner_core::id::{ProjectId, RunId};
 use cap_fs_ext::{DirExt, FollowSymlinks, MetadataExt, OpenOptionsFollowExt, OpenOptionsSyncExt};
 use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 use cap_tempfile::TempFile;
@@ -12,8 +15,10 @@ use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    baseline::Baseline,
     error::{FileError, FileErrorKind},
     list::{ListOptions, Listing, Walk},
+    quota::{Quota, Usage},
     rel_path::RelPath,
     workspace::FsLimits,
 };
@@ -33,6 +38,45 @@ pub struct Written {
     pub created: bool,
 }
 
+/// What a caller expects to find.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "these are the conditions of HTTP")]
+pub enum Expected {
+    /// Whatever is there.
+    #[default]
+    Anything,
+    /// Nothing.
+    Absent,
+    /// A file.
+    Present,
+    /// A file with this SHA-256.
+    Sha256(String),
+}
+
+impl Expected {
+    /// A file with that SHA-256, or anything when there is none.
+    #[must_use]
+    pub fn maybe(sha256: Option<String>) -> Self {
+        sha256.map_or(Self::Anything, |sha256| Self::Sha256(sha256.to_ascii_lowercase()))
+    }
+
+    fn check(&self, path: &RelPath, now: Option<&[u8]>) -> Result<(), FileError> {
+        let said = match (self, now) {
+            (Self::Anything, _) | (Self::Absent, None) | (Self::Present, Some(_)) => return Ok(()),
+            (Self::Sha256(want), Some(content)) if *want == sha256_hex(content) => return Ok(()),
+            (Self::Absent, Some(_)) => format!("`{path}` exists already"),
+            (_, None) => format!("`{path}` is not there any more"),
+            (_, Some(content)) => {
+                let now = sha256_hex(content);
+                format!(
+                    "`{path}` changed since it was read, its SHA-256 is {now} now: read it again"
+                )
+            }
+        };
+        Err(FileError::new(FileErrorKind::Changed, said))
+    }
+}
+
 /// The directory of one project. Its methods block; call them through
 /// [`Workspace::run`](super::Workspace::run).
 ///
@@ -41,6 +85,18 @@ pub struct Written {
 pub struct ProjectDir {
     dir: Dir,
     limits: FsLimits,
+    quota: Option<Quota>,
+    run: Option<OfRun>,
+    /// Held by whoever reads a file to write it again.
+    turn: Arc<Mutex<()>>,
+}
+
+/// Where to keep what a run changes.
+struct OfRun {
+    root: Dir,
+    project: ProjectId,
+    run: RunId,
+    baseline: OnceCell<Baseline>,
 }
 
 impl fmt::Debug for ProjectDir {
@@ -51,14 +107,120 @@ impl fmt::Debug for ProjectDir {
 
 /// What to do when a directory on the way is not there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Missing {
+pub(super) enum Missing {
     Refuse,
     Create,
 }
 
 impl ProjectDir {
-    pub(super) const fn new(dir: Dir, limits: FsLimits) -> Self {
-        Self { dir, limits }
+    pub(super) const fn new(dir: Dir, limits: FsLimits, turn: Arc<Mutex<()>>) -> Self {
+        Self { dir, limits, quota: None, run: None, turn }
+    }
+
+    /// The same, which holds no more than `quota`.
+    pub(super) fn within(mut self, quota: Quota) -> Self {
+        self.quota = Some(quota);
+        self
+    }
+
+    /// The same, which keeps what this run changes, under `root`.
+    pub(super) fn of_run(mut self, root: Dir, project: ProjectId, run: RunId) -> Self {
+        self.run = Some(OfRun { root, project, run, baseline: OnceCell::new() });
+        self
+    }
+
+    /// Reads a file, changes it and writes it again, while nobody else of this process does.
+    ///
+    /// # Errors
+    /// [`FileErrorKind::Changed`] when the file is not what the caller expects; as
+    /// [`ProjectDir::read`] and [`ProjectDir::write`]; what `change` says.
+    pub fn update(
+        &self,
+        path: &RelPath,
+        expected: &Expected,
+        stop: &CancellationToken,
+        change: impl FnOnce(Option<Vec<u8>>) -> Result<Vec<u8>, FileError>,
+    ) -> Result<Written, FileError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.read_if_there(path, stop)?;
+        expected.check(path, now.as_deref())?;
+        self.write(path, &change(now)?, stop)
+    }
+
+    /// Removes what is of that name as [`ProjectDir::remove`] does, if it is what the caller expects.
+    ///
+    /// # Errors
+    /// [`FileErrorKind::Changed`]; as [`ProjectDir::remove`].
+    pub fn remove_if(
+        &self,
+        path: &RelPath,
+        recursive: bool,
+        expected: &Expected,
+        stop: &CancellationToken,
+    ) -> Result<super::Removed, FileError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if *expected != Expected::Anything {
+            expected.check(path, self.read_if_there(path, stop)?.as_deref())?;
+        }
+        self.remove(path, recursive, stop)
+    }
+
+    fn read_if_there(
+        &self,
+        path: &RelPath,
+        stop: &CancellationToken,
+    ) -> Result<Option<Vec<u8>>, FileError> {
+        match self.read(path, stop) {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if error.kind() == FileErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) const fn limits(&self) -> &FsLimits {
+        &self.limits
+    }
+
+    pub(super) const fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Where the run's changes are kept, if a run works here.
+    pub(super) fn baseline(&self) -> Result<Option<&Baseline>, FileError> {
+        let Some(of_run) = &self.run else { return Ok(None) };
+        if let Some(baseline) = of_run.baseline.get() {
+            return Ok(Some(baseline));
+        }
+        let opened = Baseline::open(&of_run.root, of_run.project, of_run.run).map_err(|error| {
+            let said = "what the run changes cannot be kept; tell the operator";
+            FileError::new(FileErrorKind::Internal, said).with_source(error)
+        })?;
+        Ok(Some(of_run.baseline.get_or_init(|| opened)))
+    }
+
+    /// Whether so much more fits the quota.
+    pub(super) fn fits(
+        &self,
+        more: Usage,
+        freed: u64,
+        stop: &CancellationToken,
+    ) -> Result<(), FileError> {
+        match &self.quota {
+            Some(quota) => quota.check(&self.dir, &self.limits, stop, more, freed),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn took(&self, more: Usage, freed: u64) {
+        if let Some(quota) = &self.quota {
+            quota.add(more, freed);
+        }
+    }
+
+    pub(super) fn lost(&self, less: Usage) {
+        if let Some(quota) = &self.quota {
+            quota.remove(less);
+        }
     }
 
     /// Reads a whole file.
@@ -116,9 +278,13 @@ impl ProjectDir {
                 format!("the content has more than {max} bytes: write several smaller files"),
             ));
         }
-        let (parents, name) = path.split_name();
-        let parent = self.descend(path, parents, Missing::Create)?;
+        let bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        let (parent, name) = self.parent_for(path, bytes, stop)?;
         let before = replaceable(&parent, name, path)?;
+        let freed = before.as_ref().map_or(0, Metadata::len);
+        let more = Usage { bytes, entries: u64::from(before.is_none()) };
+        self.fits(more, freed, stop)?;
+        self.keep_file(&parent, name, path)?;
         let fail = |error| FileError::io(path, error);
         let mut temp = TempFile::new(&parent).map_err(fail)?;
         for chunk in content.chunks(CHUNK_BYTES) {
@@ -136,12 +302,8 @@ impl ProjectDir {
         }
         temp.replace(name).map_err(fail)?;
         sync_dir(&parent).map_err(|error| fail(error).effect_possible())?;
-        let hash = Sha256::digest(content);
-        Ok(Written {
-            bytes: u64::try_from(content.len()).unwrap_or(u64::MAX),
-            sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
-            created: before.is_none(),
-        })
+        self.took(more, freed);
+        Ok(Written { bytes, sha256: sha256_hex(content), created: before.is_none() })
     }
 
     /// Lists a directory, the project's own when `under` is `None`.
@@ -166,8 +328,28 @@ impl ProjectDir {
         Ok(walk.finish())
     }
 
+    /// The directory in which a path is written, made if need be, and the name in it. Nothing is
+    /// made for what would not fit.
+    pub(super) fn parent_for<'a>(
+        &self,
+        path: &'a RelPath,
+        bytes: u64,
+        stop: &CancellationToken,
+    ) -> Result<(Dir, &'a str), FileError> {
+        let (parents, name) = path.split_name();
+        match self.descend(path, parents, Missing::Refuse) {
+            Ok(parent) => return Ok((parent, name)),
+            Err(error) if error.kind() == FileErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let entries = u64::try_from(path.components().count()).unwrap_or(u64::MAX);
+        self.fits(Usage { bytes, entries }, 0, stop)?;
+        let (parents, name) = path.split_name();
+        Ok((self.descend(path, parents, Missing::Create)?, name))
+    }
+
     /// Opens the directory that `names` lead to, one name at a time and never through a link.
-    fn descend<'a>(
+    pub(super) fn descend<'a>(
         &self,
         path: &RelPath,
         names: impl Iterator<Item = &'a str>,
@@ -187,13 +369,21 @@ impl ProjectDir {
                 Err(error)
                     if missing == Missing::Create && error.kind() == io::ErrorKind::NotFound =>
                 {
-                    make_dir(&dir, name).map_err(|error| explain(&dir, name, path, error))?
+                    let made =
+                        make_dir(&dir, name).map_err(|error| explain(&dir, name, path, error))?;
+                    self.took(Usage { bytes: 0, entries: 1 }, 0);
+                    made
                 }
                 Err(error) => return Err(explain(&dir, name, path, error)),
             };
         }
         Ok(dir)
     }
+}
+
+/// SHA-256 as lower-case hex.
+pub(super) fn sha256_hex(content: &[u8]) -> String {
+    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Makes a directory and opens it. Somebody may have been faster, and may have put a link there.
@@ -246,7 +436,7 @@ fn explain(parent: &Dir, name: &str, path: &RelPath, error: io::Error) -> FileEr
     }
 }
 
-fn not_regular(metadata: &Metadata, path: &RelPath) -> FileError {
+pub(super) fn not_regular(metadata: &Metadata, path: &RelPath) -> FileError {
     let (kind, said) = if metadata.is_dir() {
         (FileErrorKind::Conflict, "is a directory; name a file inside it")
     } else if metadata.is_symlink() {

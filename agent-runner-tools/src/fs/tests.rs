@@ -3,6 +3,8 @@
 mod contract;
 mod escape;
 mod race;
+mod runs;
+mod verbs;
 
 use std::{
     collections::BTreeMap,

@@ -1,225 +1,83 @@
-//! `files.read`, `files.write`, `files.list`.
+//! The tools of a project's files.
 
-use std::{borrow::Cow, time::Duration};
+mod diff;
+mod find;
+mod manage;
+mod read;
+mod write;
 
-use agent_runner_core::tool::{EffectPolicy, ToolCx, ToolError, ToolErrorKind, TypedTool};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
-use super::{
-    list::{ListOptions, Listing},
-    rel_path::RelPath,
-    workspace::Workspace,
+use agent_runner_core::tool::{Fact, Footprint, Risk};
+
+pub use self::{
+    diff::FilesDiff,
+    find::{FilesGlob, FilesSearch},
+    manage::{FilesCopy, FilesDelete, FilesMkdir, FilesMove},
+    read::{FilesList, FilesRead},
+    write::{FilesAppend, FilesEdit, FilesPatch, FilesWrite},
 };
+use super::project_dir::Written;
 
 /// Above [`FsLimits::call`](super::FsLimits::call), so that the more telling of the two errors
 /// comes first.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Reads a text file of the project.
-#[derive(Debug, Clone)]
-pub struct FilesRead {
-    workspace: Workspace,
-}
-
-impl FilesRead {
-    /// A tool that reads the files of `workspace`.
-    #[must_use]
-    pub const fn new(workspace: Workspace) -> Self {
-        Self { workspace }
-    }
-}
-
-/// Arguments of `files.read`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReadArgs {
-    /// The file, relative to the project's directory, such as `notes/plan.md`.
-    path: String,
-    /// The first line to return, counted from 1. Left out: the first of the file.
-    #[schemars(range(min = 1))]
-    offset_line: Option<usize>,
-    /// Most lines to return. Left out: all that follow.
-    #[schemars(range(min = 1))]
-    limit_lines: Option<usize>,
-}
-
-impl TypedTool for FilesRead {
-    const NAME: &'static str = "files.read";
-    const POLICY: EffectPolicy = EffectPolicy::Pure;
-    type Args = ReadArgs;
-    type Output = String;
-
-    fn description(&self) -> Cow<'_, str> {
-        "Reads a text file of the project. For a long file, ask for some of its lines with \
-         `offset_line` and `limit_lines`."
-            .into()
-    }
-
-    fn timeout(&self) -> Duration {
-        TIMEOUT
-    }
-
-    async fn run(&self, args: ReadArgs, cx: &ToolCx) -> Result<String, ToolError> {
-        let path = RelPath::parse(&args.path)?;
-        let bytes = self
-            .workspace
-            .run(cx.project_id, &cx.cancel, {
-                let path = path.clone();
-                move |project, stop| project.read(&path, stop)
-            })
-            .await?;
-        let text = text_of(bytes).ok_or_else(|| {
-            let said = format!(
-                "`{path}` is not a text in UTF-8, and this tool reads nothing else: choose another file"
-            );
-            ToolError::new(ToolErrorKind::InvalidArgs, said)
-        })?;
-        if args.offset_line.is_none() && args.limit_lines.is_none() {
-            return Ok(text);
+/// A tool that has nothing but a workspace.
+macro_rules! file_tool {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name {
+            workspace: $crate::fs::Workspace,
         }
-        lines_of(&text, &args)
+
+        impl $name {
+            /// The tool on the files of `workspace`.
+            #[must_use]
+            pub const fn new(workspace: $crate::fs::Workspace) -> Self {
+                Self { workspace }
+            }
+        }
+    };
+}
+use file_tool;
+
+/// The name of a path in footprints; a path that is none touches nothing.
+fn resource(path: &str) -> String {
+    match path {
+        "." | "" => "files".to_owned(),
+        path => format!("files/{path}"),
     }
 }
 
-/// The bytes as text, unless they are something else. A NUL is legal UTF-8 and never in a text.
-fn text_of(bytes: Vec<u8>) -> Option<String> {
-    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+fn reads(path: &str) -> Footprint {
+    Footprint::none().reads(resource(path))
 }
 
-fn lines_of(text: &str, args: &ReadArgs) -> Result<String, ToolError> {
-    let first = args.offset_line.unwrap_or(1);
-    let lines = text.split_inclusive('\n').count();
-    if first == 0 || first > lines.max(1) {
-        let said = format!("`offset_line` is {first}, but the file has the lines 1 to {lines}");
-        return Err(ToolError::new(ToolErrorKind::InvalidArgs, said));
-    }
-    let most = args.limit_lines.unwrap_or(usize::MAX);
-    Ok(text.split_inclusive('\n').skip(first - 1).take(most).collect())
+fn writes(path: &str) -> Footprint {
+    Footprint::none().writes(resource(path))
 }
 
-/// Writes a text file of the project.
-#[derive(Debug, Clone)]
-pub struct FilesWrite {
-    workspace: Workspace,
-}
-
-impl FilesWrite {
-    /// A tool that writes the files of `workspace`.
-    #[must_use]
-    pub const fn new(workspace: Workspace) -> Self {
-        Self { workspace }
+/// Writing some files makes other programs run: what configures Git, and what a forge executes
+/// (FS-3 of the security requirements).
+fn risk_of_writing(path: &str) -> Risk {
+    let path = path.to_ascii_lowercase();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let configures = [".gitattributes", ".gitmodules", ".gitconfig", ".gitlab-ci.yml"];
+    let executed = [".github/", ".forgejo/", ".gitea/", ".circleci/", ".woodpecker/"];
+    if configures.contains(&name) || executed.iter().any(|dir| path.starts_with(dir)) {
+        Risk::Destructive
+    } else {
+        Risk::Write
     }
 }
 
-/// Arguments of `files.write`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct WriteArgs {
-    /// The file, relative to the project's directory, such as `notes/plan.md`. Directories are
-    /// made as needed.
-    path: String,
-    /// The whole new text of the file.
-    text: String,
-}
-
-/// What `files.write` did.
-#[derive(Debug, Serialize)]
-pub struct WriteOutput {
-    path: String,
-    bytes: u64,
-    sha256: String,
-    created: bool,
-}
-
-impl TypedTool for FilesWrite {
-    const NAME: &'static str = "files.write";
-    // By content: a second write of the same bytes leaves the same file.
-    const POLICY: EffectPolicy = EffectPolicy::Idempotent;
-    type Args = WriteArgs;
-    type Output = WriteOutput;
-
-    fn description(&self) -> Cow<'_, str> {
-        "Writes a text file of the project, replacing the file if there is one.".into()
-    }
-
-    fn timeout(&self) -> Duration {
-        TIMEOUT
-    }
-
-    async fn run(&self, args: WriteArgs, cx: &ToolCx) -> Result<WriteOutput, ToolError> {
-        let path = RelPath::parse(&args.path)?;
-        let written = self
-            .workspace
-            .run(cx.project_id, &cx.cancel, move |project, stop| {
-                project.write(&path, args.text.as_bytes(), stop)
-            })
-            .await?;
-        Ok(WriteOutput {
-            path: args.path,
-            bytes: written.bytes,
-            sha256: written.sha256,
-            created: written.created,
-        })
-    }
-}
-
-/// Lists files of the project.
-#[derive(Debug, Clone)]
-pub struct FilesList {
-    workspace: Workspace,
-}
-
-impl FilesList {
-    /// A tool that lists the files of `workspace`.
-    #[must_use]
-    pub const fn new(workspace: Workspace) -> Self {
-        Self { workspace }
-    }
-}
-
-/// Arguments of `files.list`.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ListArgs {
-    /// The directory, relative to the project's directory. Left out or `.`: the project's own.
-    path: Option<String>,
-    /// Whether to list what is in the directories too.
-    #[serde(default)]
-    recursive: bool,
-    /// Most entries to return, 1,000 at most.
-    #[schemars(range(min = 1))]
-    limit: Option<usize>,
-}
-
-impl TypedTool for FilesList {
-    const NAME: &'static str = "files.list";
-    const POLICY: EffectPolicy = EffectPolicy::Pure;
-    type Args = ListArgs;
-    type Output = Listing;
-
-    fn description(&self) -> Cow<'_, str> {
-        "Lists the files and directories of the project, sorted. When `truncated` is true there \
-         is more: list a directory inside."
-            .into()
-    }
-
-    fn timeout(&self) -> Duration {
-        TIMEOUT
-    }
-
-    async fn run(&self, args: ListArgs, cx: &ToolCx) -> Result<Listing, ToolError> {
-        let under = match args.path.as_deref() {
-            None | Some(".") => None,
-            Some(path) => Some(RelPath::parse(path)?),
-        };
-        let options = ListOptions { recursive: args.recursive, limit: args.limit };
-        let listing = self
-            .workspace
-            .run(cx.project_id, &cx.cancel, move |project, stop| {
-                project.list(under.as_ref(), &options, stop)
-            })
-            .await?;
-        Ok(listing)
+fn fact_of(path: &str, written: &Written) -> Fact {
+    Fact::FileWritten {
+        path: path.to_owned(),
+        sha256: written.sha256.clone(),
+        bytes: written.bytes,
+        created: written.created,
     }
 }

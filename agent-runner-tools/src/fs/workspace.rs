@@ -1,16 +1,28 @@
 //! The directory that holds all projects, and the one place where file work blocks.
 
-use std::{fmt, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use agent_runner_core::id::ProjectId;
+use agent_runner_core::{
+    id::{ProjectId, RunId},
+    project::FileQuota,
+    tool::ToolCx,
+};
 use cap_fs_ext::DirExt;
 use cap_std::{ambient_authority, fs::Dir};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    diff::{RunDiff, run_diff},
     error::{FileError, FileErrorKind},
     project_dir::{ProjectDir, sync_dir},
+    quota::{Counts, Quota},
+    rel_path::RelPath,
 };
 
 /// Bounds of what one call may do to a project.
@@ -29,6 +41,10 @@ pub struct FsLimits {
     pub walk_entries_max: usize,
     /// Longest time of one call.
     pub call: Duration,
+    /// Most bytes that a project holds.
+    pub project_bytes_max: u64,
+    /// Most files and directories that a project holds.
+    pub project_files_max: u64,
     /// Calls at work at once, in all projects. Each may hold one file in memory.
     pub calls_max: usize,
 }
@@ -42,15 +58,27 @@ impl Default for FsLimits {
             depth_max: 64,
             walk_entries_max: 50_000,
             call: Duration::from_secs(5),
+            project_bytes_max: 1024 * 1024 * 1024,
+            project_files_max: 10_000,
             calls_max: 32,
         }
     }
+}
+
+/// For whom something is done.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Acting {
+    pub(super) project: ProjectId,
+    pub(super) quota: FileQuota,
+    pub(super) run: Option<RunId>,
 }
 
 struct Inner {
     root: Dir,
     limits: FsLimits,
     permits: Arc<Semaphore>,
+    counts: Arc<Counts>,
+    turn: Arc<Mutex<()>>,
 }
 
 /// The directory that holds all projects, each in a directory named by its id. Cheap to clone.
@@ -77,7 +105,15 @@ impl Workspace {
         Dir::create_ambient_dir_all(root, ambient_authority())?;
         let root = Dir::open_ambient_dir(root, ambient_authority())?;
         let permits = Arc::new(Semaphore::new(limits.calls_max));
-        Ok(Self { inner: Arc::new(Inner { root, limits, permits }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                root,
+                limits,
+                permits,
+                counts: Arc::default(),
+                turn: Arc::default(),
+            }),
+        })
     }
 
     /// Does `work` in a project's directory on a thread that may block. The directory is made on
@@ -92,6 +128,33 @@ impl Workspace {
     pub async fn run<T, F>(
         &self,
         project: ProjectId,
+        cancel: &CancellationToken,
+        work: F,
+    ) -> Result<T, FileError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&ProjectDir, &CancellationToken) -> Result<T, FileError> + Send + 'static,
+    {
+        self.act(Acting { project, quota: FileQuota::default(), run: None }, cancel, work).await
+    }
+
+    /// Does `work` as [`Workspace::run`] does, within the project's quota, and keeps what the run
+    /// changes, if a run calls.
+    ///
+    /// # Errors
+    /// As [`Workspace::run`].
+    pub async fn call<T, F>(&self, cx: &ToolCx, work: F) -> Result<T, FileError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&ProjectDir, &CancellationToken) -> Result<T, FileError> + Send + 'static,
+    {
+        let acting = Acting { project: cx.project_id, quota: cx.settings.files, run: cx.run_id };
+        self.act(acting, &cx.cancel, work).await
+    }
+
+    pub(super) async fn act<T, F>(
+        &self,
+        acting: Acting,
         cancel: &CancellationToken,
         work: F,
     ) -> Result<T, FileError>
@@ -114,7 +177,7 @@ impl Workspace {
                 if stop.is_cancelled() {
                     return Err(FileError::cancelled());
                 }
-                work(&inner.project(project)?, &stop)
+                work(&inner.project(acting)?, &stop)
             })
             .await
             .unwrap_or_else(|_panic| {
@@ -129,8 +192,29 @@ impl Workspace {
     }
 }
 
+impl Workspace {
+    /// What a run changed in a project, in all of it or below `only`.
+    ///
+    /// # Errors
+    /// As [`Workspace::run`].
+    pub async fn diff(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        only: Option<RelPath>,
+        cancel: &CancellationToken,
+    ) -> Result<RunDiff, FileError> {
+        let inner = Arc::clone(&self.inner);
+        self.run(project, cancel, move |dir, stop| {
+            run_diff(&inner.root, dir, (project, run), only.as_ref(), stop)
+        })
+        .await
+    }
+}
+
 impl Inner {
-    fn project(&self, id: ProjectId) -> Result<ProjectDir, FileError> {
+    fn project(&self, acting: Acting) -> Result<ProjectDir, FileError> {
+        let Acting { project: id, quota, run } = acting;
         let name = id.to_string();
         let fail = |error| {
             let said = "the project's directory cannot be used; tell the operator";
@@ -142,6 +226,11 @@ impl Inner {
             Err(error) => return Err(fail(error)),
         }
         let dir = self.root.open_dir_nofollow(&name).map_err(fail)?;
-        Ok(ProjectDir::new(dir, self.limits))
+        let quota = Quota::new(Arc::clone(&self.counts), id, &self.limits, quota);
+        let project = ProjectDir::new(dir, self.limits, Arc::clone(&self.turn)).within(quota);
+        match run {
+            Some(run) => Ok(project.of_run(self.root.try_clone().map_err(fail)?, id, run)),
+            None => Ok(project),
+        }
     }
 }

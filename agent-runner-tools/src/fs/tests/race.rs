@@ -61,6 +61,11 @@ enum Verb {
     Read,
     Write,
     List,
+    Append,
+    Move,
+    Copy,
+    Delete,
+    Search,
 }
 
 /// Runs one kind of race. Whatever a call answers, nothing of the outside is in it, and nothing
@@ -81,6 +86,38 @@ async fn race(name: &'static str, prepare: fn(&World), path: &'static str, verb:
                 }
             }
             Verb::Write => drop(world.write(path, "inside").await),
+            Verb::Append => {
+                let tool = FilesAppend::new(world.workspace.clone());
+                drop(world.call(tool, json!({"path": path, "text": ""})).await);
+            }
+            Verb::Move => {
+                let tool = FilesMove::new(world.workspace.clone());
+                let (there, back) = (
+                    json!({"from": path, "to": "m", "overwrite": true}),
+                    json!({"from": "m", "to": path, "overwrite": true}),
+                );
+                drop(world.call(tool.clone(), there).await);
+                drop(world.call(tool, back).await);
+            }
+            Verb::Copy => {
+                let tool = FilesCopy::new(world.workspace.clone());
+                let copied =
+                    world.call(tool, json!({"from": path, "to": "copy", "overwrite": true})).await;
+                if copied.is_ok() {
+                    assert_eq!(fs::read(world.project().join("copy")).unwrap(), b"inside");
+                }
+            }
+            Verb::Delete => {
+                let tool = FilesDelete::new(world.workspace.clone());
+                drop(world.call(tool, json!({"path": path, "recursive": true})).await);
+                let _ = world.write(&format!("{path}/f"), "inside").await;
+            }
+            Verb::Search => {
+                let tool = FilesSearch::new(world.workspace.clone());
+                if let Ok(found) = world.call(tool, json!({"pattern": ".", "path": path})).await {
+                    assert!(!found.to_string().contains("SECRET"), "{found}");
+                }
+            }
             Verb::List => {
                 let options = ListOptions::default().recursive();
                 if let Ok(list) = world.list(path, options).await {
@@ -156,4 +193,34 @@ async fn making_directories_where_a_link_appears_never_escapes() {
 #[tokio::test]
 async fn listing_a_directory_that_becomes_a_link_never_escapes() {
     race("d", directory_and_link, "d", Verb::List).await;
+}
+
+#[tokio::test]
+async fn adding_to_a_file_that_becomes_a_link_never_escapes() {
+    race("f", file_and_link, "f", Verb::Append).await;
+}
+
+#[tokio::test]
+async fn adding_to_a_file_that_becomes_a_hard_link_never_escapes() {
+    race("f", file_and_hard_link, "f", Verb::Append).await;
+}
+
+#[tokio::test]
+async fn moving_below_a_directory_that_becomes_a_link_never_escapes() {
+    race("d", directory_and_link, "d/f", Verb::Move).await;
+}
+
+#[tokio::test]
+async fn copying_a_file_that_becomes_a_link_never_escapes() {
+    race("f", file_and_link, "f", Verb::Copy).await;
+}
+
+#[tokio::test]
+async fn deleting_a_directory_that_becomes_a_link_never_escapes() {
+    race("d", directory_and_link, "d/sub", Verb::Delete).await;
+}
+
+#[tokio::test]
+async fn searching_a_directory_that_becomes_a_link_never_escapes() {
+    race("d", directory_and_link, "d", Verb::Search).await;
 }
