@@ -14,7 +14,7 @@ async fn main() -> anyhow::Result<()> {
     let data = std::env::temp_dir().join("agent-runner-quickstart");
     let store = SqliteStore::open(SqliteOptions::new(data.join("runs.db"))).await?;
     let files = Workspace::open(&data.join("projects"), FsLimits::default())?;
-    let tools = StandardTools::new(Arc::new(SystemClock)).with_files(files).into_tools();
+    let tools = StandardTools::new(Arc::new(SystemClock)).with_files(&files).into_tools();
     let engine = Engine::builder(Arc::new(store.clone()))
         .provider(ScriptedProvider::demo()?)
         .tools(tools)

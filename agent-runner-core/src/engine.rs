@@ -9,6 +9,7 @@ mod builder;
 mod control;
 mod driver;
 mod error;
+mod files;
 mod inbox;
 mod invoke;
 mod journal;
@@ -41,8 +42,8 @@ pub use self::{
     worker::EngineHandle,
 };
 use crate::{
-    agent::ModelName, id::IdSource, id::WorkerId, llm::ProviderRegistry, store::Store, time::Clock,
-    tool::ToolRegistry,
+    agent::ModelName, files::ProjectFiles, id::IdSource, id::WorkerId, llm::ProviderRegistry,
+    store::Store, time::Clock, tool::ToolRegistry,
 };
 
 /// The engine. Cheap to clone; all clones are the same engine.
@@ -57,6 +58,7 @@ struct Inner {
     store: Arc<dyn Store>,
     providers: ProviderRegistry,
     tools: ToolRegistry,
+    files: Option<Arc<dyn ProjectFiles>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     options: EngineOptions,

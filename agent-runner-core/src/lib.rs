@@ -9,6 +9,7 @@ pub mod budget;
 pub mod directive;
 pub mod engine;
 pub mod event;
+pub mod files;
 pub mod id;
 pub mod limits;
 pub mod llm;

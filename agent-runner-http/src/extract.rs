@@ -6,9 +6,12 @@ mod path;
 mod query;
 
 pub(crate) use self::{
-    body::{Body, OptionalBody, collect, object},
+    body::{Body, OptionalBody, collect, collect_up_to, object},
     header::{IdempotencyKey, IfMatch, sha256_hex},
-    path::{ApprovalPath, Name, ProjectPath, RunEventPath, RunPath, RunSignalPath, RunStepPath},
+    path::{
+        ApprovalPath, FilePath, Name, ProjectPath, RunEventPath, RunPath, RunSignalPath,
+        RunStepPath,
+    },
     query::{FromQuery, Page, Parameters, Query},
 };
 

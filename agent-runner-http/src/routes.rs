@@ -5,6 +5,7 @@ pub(crate) mod control;
 pub(crate) mod count_tokens;
 pub(crate) mod docs;
 pub(crate) mod event;
+pub(crate) mod file;
 pub(crate) mod generate;
 pub(crate) mod health;
 pub(crate) mod new_run;
@@ -50,7 +51,11 @@ async fn unknown(uri: Uri) -> Problem {
 
 /// Routes that answer soon.
 fn short() -> OpenApiRouter<Api> {
-    about_service().merge(about_runs()).merge(about_control()).merge(about_approvals())
+    about_service()
+        .merge(about_runs())
+        .merge(about_control())
+        .merge(about_approvals())
+        .merge(about_files())
 }
 
 fn about_service() -> OpenApiRouter<Api> {
@@ -93,6 +98,17 @@ fn about_control() -> OpenApiRouter<Api> {
         .routes(routes!(control::resume))
         .routes(routes!(control::directive))
         .routes(routes!(control::signal))
+}
+
+fn about_files() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(file::list))
+        .routes(routes!(file::get, file::put, file::delete))
+        .routes(routes!(file::rename))
+        .routes(routes!(file::copy))
+        .routes(routes!(file::make_dir))
+        .routes(routes!(file::search))
+        .routes(routes!(file::diff))
 }
 
 fn about_approvals() -> OpenApiRouter<Api> {

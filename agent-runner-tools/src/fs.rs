@@ -11,6 +11,7 @@ mod edit;
 mod error;
 mod find;
 mod list;
+mod port;
 mod project_dir;
 mod quota;
 mod rel_path;

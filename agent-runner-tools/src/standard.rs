@@ -44,7 +44,7 @@ impl StandardTools {
     /// With the tools called `files.*`, on the files of `workspace`.
     #[cfg(feature = "fs")]
     #[must_use]
-    pub fn with_files(mut self, workspace: Workspace) -> Self {
+    pub fn with_files(mut self, workspace: &Workspace) -> Self {
         let w = || workspace.clone();
         let tools: [Arc<dyn Tool>; 13] = [
             Arc::new(Typed::new(FilesRead::new(w()))),
@@ -104,7 +104,7 @@ mod tests {
         let workspace = Workspace::open(temp.path(), FsLimits::default()).unwrap();
         let client = HttpClient::new(HttpAllow::default()).unwrap();
         let tools = StandardTools::new(Arc::new(SystemClock))
-            .with_files(workspace)
+            .with_files(&workspace)
             .with_http(client, EffectPolicy::AtMostOnce)
             .unwrap()
             .into_tools();

@@ -54,14 +54,17 @@ pub(crate) async fn engine(
         host: host(),
         ..EngineOptions::default()
     };
-    let builder = Engine::builder(Arc::clone(store) as _).options(options).tools(tools(config)?);
-    Ok(providers.add_to(builder).build()?)
-}
-
-fn tools(config: &Config) -> anyhow::Result<Vec<Arc<dyn Tool>>> {
     let root = config.data_dir.join(PROJECTS);
     let workspace = Workspace::open(&root, FsLimits::default())
         .with_context(|| format!("data_dir: cannot use the directory {}", root.display()))?;
+    let builder = Engine::builder(Arc::clone(store) as _)
+        .options(options)
+        .files(Arc::new(workspace.clone()))
+        .tools(tools(config, &workspace)?);
+    Ok(providers.add_to(builder).build()?)
+}
+
+fn tools(config: &Config, workspace: &Workspace) -> anyhow::Result<Vec<Arc<dyn Tool>>> {
     let client = HttpClient::new(config.http_allow.clone())?;
     let tools = StandardTools::new(Arc::new(SystemClock))
         .with_files(workspace)

@@ -17,6 +17,7 @@ mod crash;
 mod documents;
 mod each_wire;
 mod engine;
+mod files;
 mod providers;
 mod public_api;
 mod secrets;

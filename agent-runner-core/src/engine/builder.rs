@@ -9,6 +9,7 @@ use super::{
 use crate::{
     agent::ModelName,
     budget::Budget,
+    files::ProjectFiles,
     id::{IdSource, SystemIds, WorkerId},
     llm::{LlmProvider, ModelCatalog, ProviderRegistry},
     store::Store,
@@ -74,6 +75,7 @@ pub struct EngineBuilder {
     providers: ProviderRegistry,
     tools: Vec<Arc<dyn Tool>>,
     sources: Vec<Arc<dyn ToolSource>>,
+    files: Option<Arc<dyn ProjectFiles>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     options: EngineOptions,
@@ -86,6 +88,7 @@ impl EngineBuilder {
             providers: ProviderRegistry::default(),
             tools: Vec::new(),
             sources: Vec::new(),
+            files: None,
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
             options: EngineOptions::default(),
@@ -138,6 +141,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn tool_source(mut self, source: Arc<dyn ToolSource>) -> Self {
         self.sources.push(source);
+        self
+    }
+
+    /// Sets where the files of projects are.
+    #[must_use]
+    pub fn files(mut self, files: Arc<dyn ProjectFiles>) -> Self {
+        self.files = Some(files);
         self
     }
 
@@ -199,6 +209,7 @@ impl EngineBuilder {
                 store: self.store,
                 providers: self.providers,
                 tools,
+                files: self.files,
                 clock: self.clock,
                 ids: self.ids,
                 options: self.options,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Engine, EngineError, Inner, driver::ToolInvocation};
 use crate::{
@@ -80,12 +80,7 @@ impl Engine {
     ) -> Result<Invoked, InvokeError> {
         let project = self.project(project).await?.project;
         let tool = self.inner.admit(&project, name, &arguments)?;
-        let id = self.inner.ids.next().to_string();
-        let cancel = CancellationToken::new();
-        let _cancel_when_dropped = cancel.clone().drop_guard();
-        let cx = ToolCx::new(project.id, StepKey::new("direct"), id)
-            .with_settings(Arc::new(project.settings))
-            .with_cancel(cancel);
+        let (cx, _cancel_when_dropped) = self.inner.by_hand(&project);
         let call = ToolInvocation { inner: Arc::clone(&self.inner), tool, arguments, cx };
         let (result, elapsed) = call.perform().await;
         Ok(Invoked { output: result?, elapsed })
@@ -98,6 +93,15 @@ fn asked<'a>(name: &'a str, tool: &dyn Tool, arguments: &'a Value) -> Asked<'a> 
 }
 
 impl Inner {
+    /// The circumstances of a call that a person makes; it is cancelled when the guard goes.
+    pub(super) fn by_hand(&self, project: &Project) -> (ToolCx, DropGuard) {
+        let cancel = CancellationToken::new();
+        let cx = ToolCx::new(project.id, StepKey::new("direct"), self.ids.next().to_string())
+            .with_settings(Arc::new(project.settings.clone()))
+            .with_cancel(cancel.clone());
+        (cx, cancel.drop_guard())
+    }
+
     fn find_tool(
         &self,
         project: &Project,

@@ -68,7 +68,16 @@ pub(crate) async fn collect(
     body: axum::body::Body,
     options: &ApiOptions,
 ) -> Result<Bytes, Problem> {
-    let max = options.body_bytes_max;
+    collect_up_to(options.body_bytes_max, headers, body, options).await
+}
+
+/// The same with another bound.
+pub(crate) async fn collect_up_to(
+    max: usize,
+    headers: &HeaderMap,
+    body: axum::body::Body,
+    options: &ApiOptions,
+) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(Code::TooLarge, format!("a request body must not be larger than {max} bytes"))
     };

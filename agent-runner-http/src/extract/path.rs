@@ -50,6 +50,11 @@ path! {
     ApprovalPath(ApprovalId) from approval, String => Ok(Self(id(&approval)?))
 }
 path! {
+    /// `/projects/{id}/files/{path}`
+    FilePath(ProjectId, String) from (project, path), (String, String) =>
+        Ok(Self(id(&project)?, path))
+}
+path! {
     /// `/{name}`
     Name(String) from name, String => Ok(Self(name))
 }

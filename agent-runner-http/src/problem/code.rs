@@ -63,6 +63,8 @@ codes! {
     TooLarge PAYLOAD_TOO_LARGE "too_large" "The body is too large";
     /// Path and query are too long.
     UriTooLong URI_TOO_LONG "uri_too_long" "The URL is too long";
+    /// The range of bytes is outside of what there is.
+    RangeNotSatisfiable RANGE_NOT_SATISFIABLE "range_not_satisfiable" "No such range";
     /// The body is not declared as JSON.
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "Not a supported media type";
     /// Fields or parameters make no sense.

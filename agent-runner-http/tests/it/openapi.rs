@@ -97,7 +97,7 @@ fn collected(directory: &Path, found: &mut Vec<(String, String)>) {
     }
 }
 
-const METHODS: [&str; 4] = ["get", "post", "patch", "delete"];
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 #[test]
 fn the_api_collection_asks_every_route() {

@@ -36,6 +36,10 @@ pub enum Existing {
     Replace,
 }
 
+/// What is done with each file: its directory, its name there, its path.
+type Visit<'a> =
+    dyn FnMut(&ProjectDir, &Dir, &str, &RelPath) -> Result<(), FileError> + 'a;
+
 fn conflict(said: String) -> FileError {
     FileError::new(FileErrorKind::Conflict, said)
 }
@@ -263,7 +267,7 @@ impl ProjectDir {
         dir: &Dir,
         prefix: &str,
         stop: &CancellationToken,
-        visit: &mut dyn FnMut(&Self, &Dir, &str, &RelPath) -> Result<(), FileError>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), FileError> {
         if self.baseline()?.is_none() {
             return Ok(());

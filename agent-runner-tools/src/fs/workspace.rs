@@ -116,6 +116,10 @@ impl Workspace {
         })
     }
 
+    pub(super) fn limits(&self) -> &FsLimits {
+        &self.inner.limits
+    }
+
     /// Does `work` in a project's directory on a thread that may block. The directory is made on
     /// first use.
     ///
