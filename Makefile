@@ -20,7 +20,7 @@ start: ## build and serve on http://127.0.0.1:8000, data in ./data
 	$(CARGO) run --quiet --features server --bin agent-runner -- serve
 
 .PHONY: test
-test: format lint layering units ## the gate: formatting, lints, layering, every test
+test: format lint layering units test-s3 ## the gate: formatting, lints, layering, every test
 
 .PHONY: verify
 verify: test docs features ## everything that `test` checks, the documentation and each feature alone; writes nothing
@@ -46,6 +46,10 @@ endif
 .PHONY: e2e-model
 e2e-model: ## agents with a real small model, over each wire that its server speaks
 	tests/e2e_model/run
+
+.PHONY: test-s3
+test-s3: ## artifacts on a real server that speaks S3 (moto, installed under target/)
+	tests/s3/run
 
 .PHONY: test-api
 test-api: ## send the API collection to a started server

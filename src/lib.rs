@@ -5,8 +5,8 @@
 #[cfg(feature = "testing")]
 pub use agent_runner_core::testing;
 pub use agent_runner_core::{
-    agent, artifact, budget, directive, engine, engine::Engine, event, files, id, limits, llm,
-    machine, memory, message, policy, project, run, schema, step, store, time, tool,
+    agent, approval, artifact, blob, budget, directive, engine, engine::Engine, event, files, id,
+    limits, llm, machine, memory, message, policy, project, run, schema, step, store, time, tool,
 };
 #[cfg(feature = "http")]
 pub use agent_runner_http as http;

@@ -3,6 +3,7 @@
 
 mod active;
 mod approvals;
+mod artifacts;
 mod ask;
 mod budgets;
 mod builder;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 pub use self::{
     approvals::{ApprovalDetail, ApprovalFilter, NewDecision},
+    artifacts::Collected,
     ask::ASK_TOOL,
     budgets::Spending,
     builder::{BuildError, EngineBuilder, EngineOptions},
@@ -42,8 +44,8 @@ pub use self::{
     worker::EngineHandle,
 };
 use crate::{
-    agent::ModelName, files::ProjectFiles, id::IdSource, id::WorkerId, llm::ProviderRegistry,
-    store::Store, time::Clock, tool::ToolRegistry,
+    agent::ModelName, blob::BlobStore, files::ProjectFiles, id::IdSource, id::WorkerId,
+    llm::ProviderRegistry, store::Store, time::Clock, tool::ToolRegistry,
 };
 
 /// The engine. Cheap to clone; all clones are the same engine.
@@ -59,6 +61,7 @@ struct Inner {
     providers: ProviderRegistry,
     tools: ToolRegistry,
     files: Option<Arc<dyn ProjectFiles>>,
+    blobs: Option<Arc<dyn BlobStore>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     options: EngineOptions,

@@ -19,7 +19,7 @@ use crate::{
     approval::{ApprovalDecision, ApprovalKind},
     budget::{Budget, BudgetResource, BudgetScope, OnExceeded, Spend},
     directive::{DirectiveMode, Resolution},
-    id::{ApprovalId, StepKey, WorkerId},
+    id::{ApprovalId, ArtifactId, StepKey, WorkerId},
     llm::{Cost, StopReason, Usage},
     message::Message,
     run::{ParkReason, RunError, RunSpec},
@@ -386,6 +386,26 @@ event_bodies! {
         /// The commit after, hex.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<String>,
+    }
+    /// The run has a new artifact.
+    "artifact.created" ArtifactCreated {
+        /// The step that made it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepKey>,
+        /// Its id.
+        artifact: ArtifactId,
+        /// Its name within the run.
+        name: String,
+        /// What it is for people.
+        kind: String,
+        /// Its media type.
+        media_type: String,
+        /// Size in bytes.
+        size: u64,
+        /// SHA-256 of its bytes, lower-case hex.
+        sha256: String,
+        /// Where the bytes are.
+        uri: String,
     }
     /// A call, or a question of the agent, waits for a person's word.
     "approval.requested" ApprovalRequested {

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod approval;
 pub mod artifact;
+pub mod blob;
 pub mod budget;
 pub mod directive;
 pub mod engine;

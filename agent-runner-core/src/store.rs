@@ -13,22 +13,27 @@ mod spend;
 use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 pub use self::{
-    batch::{Appended, ApprovalRow, Batch, Blob, Expect, Ready, RunPatch, SignalRow, StepRow},
+    batch::{
+        Appended, ApprovalRow, ArtifactRow, Batch, Blob, Expect, Ready, RunPatch, SignalRow,
+        StepRow,
+    },
     error::{StoreError, StoreErrorKind},
     in_memory::InMemoryStore,
     query::{
-        ApprovalQuery, Change, Control, EventQuery, Order, PutRecord, Record, RecordExpect,
-        RunQuery, Sweep, Worker,
+        ApprovalQuery, ArtifactQuery, Change, Control, EventQuery, Order, PutRecord, Record,
+        RecordExpect, RunQuery, Sweep, Worker,
     },
     spend::{Booking, Reserve, Reserved, SpendLine, SpendQuery, Spent},
 };
 use crate::{
     approval::Approval,
+    artifact::Artifact,
     budget::Spend,
     event::{Event, NewEvent},
-    id::{ApprovalId, RunId, WorkerId},
+    id::{ApprovalId, ArtifactId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
     step::Step,
@@ -87,6 +92,9 @@ pub struct Created {
 /// 15. An approval leaves `pending` once: a batch that asks for one that is known, or decides one
 ///     that is not pending, is refused as `Corrupt`. A batch that ends a run withdraws what is
 ///     pending of it.
+/// 16. An artifact's row never changes; a second one with its id is refused as `Corrupt`. Of those
+///     with the same name in a run, the versions count from 1 in the order of their events, and a
+///     removed one keeps its number.
 ///
 /// # Cancellation
 /// A dropped future of a writing method may or may not have written; it is never half written.
@@ -190,6 +198,30 @@ pub trait Store: RecordStore {
     /// # Errors
     /// `NotFound`.
     async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError>;
+
+    /// Artifacts that fit, by id. Ids are made in order, so this is the order of their making.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Busy`.
+    async fn artifacts(&self, query: &ArtifactQuery) -> Result<Vec<Artifact>, StoreError>;
+
+    /// One artifact.
+    ///
+    /// # Errors
+    /// `NotFound`, also for one that was removed.
+    async fn artifact(&self, id: ArtifactId) -> Result<Artifact, StoreError>;
+
+    /// Removes an artifact from its run; whether it was there.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Busy`.
+    async fn remove_artifact(&self, id: ArtifactId, at: Timestamp) -> Result<bool, StoreError>;
+
+    /// Those of the hashes that are the bytes of some artifact.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Busy`.
+    async fn used_blobs(&self, sha256: &[String]) -> Result<Vec<String>, StoreError>;
 
     /// Approvals that fit, by id, which is the order in which they were asked for.
     ///

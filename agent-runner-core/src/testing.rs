@@ -17,6 +17,14 @@ mod sequential_ids;
     clippy::panic,
     reason = "the suite runs inside tests: it fails by panicking"
 )]
+pub mod blob_contract;
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the suite runs inside tests: it fails by panicking"
+)]
 pub mod llm_contract;
 #[allow(
     clippy::unwrap_used,

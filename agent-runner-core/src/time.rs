@@ -40,6 +40,12 @@ pub fn later(from: Timestamp, by: Duration) -> Timestamp {
     from.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
+/// `from - by`, at the beginning of time when that overflows.
+#[must_use]
+pub fn earlier(from: Timestamp, by: Duration) -> Timestamp {
+    from.checked_sub(by).unwrap_or(Timestamp::MIN)
+}
+
 /// How long until `at`; zero when it has passed.
 #[must_use]
 pub fn until(now: Timestamp, at: Timestamp) -> Duration {

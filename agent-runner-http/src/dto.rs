@@ -2,6 +2,7 @@
 //! independently; each file converts what it shows.
 
 pub(crate) mod approval;
+pub(crate) mod artifact;
 pub(crate) mod budget;
 pub(crate) mod control;
 pub(crate) mod event;

@@ -7,6 +7,7 @@
 //! engine, wire types live in `dto`, and errors have one map, `problem`.
 
 mod api;
+mod archive;
 mod download;
 mod dto;
 mod extract;

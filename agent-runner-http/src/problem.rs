@@ -160,6 +160,8 @@ fn engine_code(kind: EngineErrorKind) -> Code {
         EngineErrorKind::Conflict => Code::Conflict,
         EngineErrorKind::Gone => Code::Expired,
         EngineErrorKind::IdempotencyMismatch => Code::IdempotencyMismatch,
+        EngineErrorKind::TooLarge => Code::TooLarge,
+        EngineErrorKind::BrokenOff => Code::BadRequest,
         EngineErrorKind::Busy => Code::Overloaded,
         EngineErrorKind::StoreUnavailable => Code::StoreUnavailable,
         EngineErrorKind::StoreFull => Code::Quota,

@@ -1,6 +1,7 @@
 //! The routes, in groups that differ in how long they may take.
 
 pub(crate) mod approval;
+pub(crate) mod artifact;
 pub(crate) mod control;
 pub(crate) mod count_tokens;
 pub(crate) mod docs;
@@ -56,6 +57,7 @@ fn short() -> OpenApiRouter<Api> {
         .merge(about_control())
         .merge(about_approvals())
         .merge(about_files())
+        .merge(about_artifacts())
 }
 
 fn about_service() -> OpenApiRouter<Api> {
@@ -100,6 +102,12 @@ fn about_control() -> OpenApiRouter<Api> {
         .routes(routes!(control::signal))
 }
 
+fn about_artifacts() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(artifact::get, artifact::delete))
+        .routes(routes!(artifact::versions))
+}
+
 fn about_files() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(file::list))
@@ -127,6 +135,9 @@ fn waiting() -> OpenApiRouter<Api> {
         .routes(routes!(event::stream))
         .routes(routes!(generate::generate))
         .routes(routes!(tool::invoke))
+        .routes(routes!(artifact::list, artifact::add))
+        .routes(routes!(artifact::download))
+        .routes(routes!(artifact::zip))
 }
 
 /// Routes that must answer however busy the service is.

@@ -15,6 +15,8 @@
 #[cfg(feature = "_bench")]
 #[doc(hidden)]
 pub mod bench_support;
+#[cfg(feature = "blob")]
+mod blob;
 #[cfg(feature = "prices")]
 mod catalog;
 #[cfg(test)]
@@ -26,6 +28,10 @@ mod llm;
 #[cfg(feature = "sqlite")]
 mod store;
 
+#[cfg(feature = "_cloud")]
+pub use self::blob::BlobUrlError;
+#[cfg(feature = "blob")]
+pub use self::blob::ObjectBlobs;
 #[cfg(feature = "prices")]
 pub use self::catalog::{GenaiPrices, ModelsFile, ModelsFileError};
 #[cfg(feature = "_http")]

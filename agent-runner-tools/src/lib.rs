@@ -4,6 +4,8 @@
 //! to listed hosts. [`StandardTools`] builds those that the enabled features offer.
 
 #[cfg(feature = "fs")]
+pub mod artifact;
+#[cfg(feature = "fs")]
 pub mod fs;
 #[cfg(feature = "web")]
 pub mod http;

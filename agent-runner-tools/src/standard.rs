@@ -10,6 +10,8 @@ use agent_runner_core::{
 };
 
 #[cfg(feature = "fs")]
+use crate::artifact::{ArtifactList, ArtifactRead, ArtifactSave};
+#[cfg(feature = "fs")]
 use crate::fs::{
     FilesAppend, FilesCopy, FilesDelete, FilesDiff, FilesEdit, FilesGlob, FilesList, FilesMkdir,
     FilesMove, FilesPatch, FilesRead, FilesSearch, FilesWrite, Workspace,
@@ -60,6 +62,19 @@ impl StandardTools {
             Arc::new(Typed::new(FilesMkdir::new(w()))),
             Arc::new(Typed::new(FilesDelete::new(w()))),
             Arc::new(Typed::new(FilesDiff::new(w()))),
+        ];
+        self.tools.extend(tools);
+        self
+    }
+
+    /// With `artifact.save`, `artifact.list` and `artifact.read`, for programs that keep artifacts.
+    #[cfg(feature = "fs")]
+    #[must_use]
+    pub fn with_artifacts(mut self, workspace: &Workspace) -> Self {
+        let tools: [Arc<dyn Tool>; 3] = [
+            Arc::new(Typed::new(ArtifactSave::new(workspace.clone()))),
+            Arc::new(Typed::new(ArtifactList)),
+            Arc::new(Typed::new(ArtifactRead)),
         ];
         self.tools.extend(tools);
         self

@@ -1,12 +1,12 @@
 //! Puts the engine together from the configuration.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use agent_runner::{
     agent::ModelName,
     engine::{Engine, EngineOptions},
     llm::LlmProvider,
-    providers::{SqliteOptions, SqliteStore},
+    providers::{ObjectBlobs, SqliteOptions, SqliteStore},
     time::SystemClock,
     tool::Tool,
     tools::{
@@ -25,6 +25,8 @@ use crate::{
 
 /// Directory of the projects' files inside the data directory.
 pub(crate) const PROJECTS: &str = "projects";
+/// Directory of artifacts inside the data directory.
+const ARTIFACTS: &str = "artifacts";
 
 /// Opens the database.
 pub(crate) async fn store(config: &Config) -> anyhow::Result<Arc<SqliteStore>> {
@@ -60,14 +62,38 @@ pub(crate) async fn engine(
     let builder = Engine::builder(Arc::clone(store) as _)
         .options(options)
         .files(Arc::new(workspace.clone()))
+        .blobs(Arc::new(blobs(config)?))
         .tools(tools(config, &workspace)?);
     Ok(providers.add_to(builder).build()?)
+}
+
+/// Where artifacts are kept. Credentials of object storage come from the environment.
+fn blobs(config: &Config) -> anyhow::Result<ObjectBlobs> {
+    match config.artifacts_url.as_deref() {
+        Some(url) if url.contains("://") && !url.starts_with("file://") => {
+            let own = ["AWS_", "GOOGLE_", "AZURE_"];
+            let settings = std::env::vars()
+                .filter(|(key, _)| own.iter().any(|prefix| key.starts_with(prefix)))
+                .map(|(key, value)| (key.to_ascii_lowercase(), value));
+            Ok(ObjectBlobs::cloud(url, settings).context("artifacts_url")?)
+        }
+        given => {
+            let directory = given.map_or_else(
+                || config.data_dir.join(ARTIFACTS),
+                |path| PathBuf::from(path.trim_start_matches("file://")),
+            );
+            ObjectBlobs::local(&directory).with_context(|| {
+                format!("artifacts_url: cannot use the directory {}", directory.display())
+            })
+        }
+    }
 }
 
 fn tools(config: &Config, workspace: &Workspace) -> anyhow::Result<Vec<Arc<dyn Tool>>> {
     let client = HttpClient::new(config.http_allow.clone())?;
     let tools = StandardTools::new(Arc::new(SystemClock))
         .with_files(workspace)
+        .with_artifacts(workspace)
         .with_http(client, config.http_post_policy)?;
     Ok(tools.into_tools())
 }

@@ -97,6 +97,8 @@ settings! {
     database_url: String = "AGENT_RUNNER_DATABASE_URL", "sqlite://./data/agent-runner.db", Value, value::database_url;
     /// Directory of the database and of the projects' files.
     data_dir: PathBuf = "AGENT_RUNNER_DATA_DIR", "./data", Value, value::path;
+    /// Where artifacts are kept: a directory, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`. In the data directory unless it is set.
+    artifacts_url: Option<String> = "AGENT_RUNNER_ARTIFACTS_URL", "", Value, value::text;
     /// Most runs in execution at once in this process.
     concurrency: usize = "AGENT_RUNNER_CONCURRENCY", "64", Value, value::concurrency;
     /// Most connections of one client address. Behind a proxy all clients share one.

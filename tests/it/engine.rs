@@ -21,6 +21,7 @@ macro_rules! on_every_store {
 
 mod answering;
 mod approvals;
+mod artifacts;
 mod budgets;
 mod charges;
 mod context;

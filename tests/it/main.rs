@@ -11,6 +11,7 @@
     reason = "tests fail by panicking, say what they did, and read their settings from the environment"
 )]
 
+mod artifacts;
 mod bad_providers;
 mod cli;
 mod crash;

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     agent::ModelName,
+    blob::BlobStore,
     budget::Budget,
     files::ProjectFiles,
     id::{IdSource, SystemIds, WorkerId},
@@ -36,6 +37,9 @@ pub struct EngineOptions {
     pub cancel_grace: Duration,
     /// Most that all runs of all projects may spend on one day (UTC). Default none.
     pub daily_budget: Option<Budget>,
+    /// How long bytes that no artifact needs are kept. Default 1 h: longer than any call takes
+    /// between keeping bytes and recording them.
+    pub blob_grace: Duration,
     /// The machine's name, for people.
     pub host: String,
 }
@@ -51,6 +55,7 @@ impl Default for EngineOptions {
             poll_interval: Duration::from_millis(500),
             cancel_grace: Duration::from_secs(1),
             daily_budget: None,
+            blob_grace: Duration::from_secs(3_600),
             host: "localhost".to_owned(),
         }
     }
@@ -76,6 +81,7 @@ pub struct EngineBuilder {
     tools: Vec<Arc<dyn Tool>>,
     sources: Vec<Arc<dyn ToolSource>>,
     files: Option<Arc<dyn ProjectFiles>>,
+    blobs: Option<Arc<dyn BlobStore>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     options: EngineOptions,
@@ -89,6 +95,7 @@ impl EngineBuilder {
             tools: Vec::new(),
             sources: Vec::new(),
             files: None,
+            blobs: None,
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
             options: EngineOptions::default(),
@@ -151,6 +158,13 @@ impl EngineBuilder {
         self
     }
 
+    /// Sets where the bytes of artifacts are kept.
+    #[must_use]
+    pub fn blobs(mut self, blobs: Arc<dyn BlobStore>) -> Self {
+        self.blobs = Some(blobs);
+        self
+    }
+
     /// Sets the clock. Default: the machine's.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -210,6 +224,7 @@ impl EngineBuilder {
                 providers: self.providers,
                 tools,
                 files: self.files,
+                blobs: self.blobs,
                 clock: self.clock,
                 ids: self.ids,
                 options: self.options,

@@ -20,6 +20,10 @@ pub enum EngineErrorKind {
     Gone,
     /// The idempotency key was used for another request.
     IdempotencyMismatch,
+    /// It is larger than allowed.
+    TooLarge,
+    /// What was sent broke off.
+    BrokenOff,
     /// Too much is going on: try again.
     Busy,
     /// The store cannot be reached or written.
@@ -32,13 +36,15 @@ pub enum EngineErrorKind {
 
 impl EngineErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NotFound,
         Self::Validation,
         Self::InvalidTransition,
         Self::Conflict,
         Self::Gone,
         Self::IdempotencyMismatch,
+        Self::TooLarge,
+        Self::BrokenOff,
         Self::Busy,
         Self::StoreUnavailable,
         Self::StoreFull,
@@ -77,6 +83,12 @@ impl EngineError {
         let mut error = Self::new(EngineErrorKind::Validation, "the request has wrong fields");
         error.fields = fields;
         error
+    }
+
+    /// With its cause, which is logged and never shown.
+    pub(super) fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
     }
 
     /// What happened.

@@ -13,7 +13,7 @@ use crate::{
     id::{RunId, StepKey},
     limits,
     machine::RunState,
-    store::{ApprovalRow, Batch, Blob, EventQuery, StepRow, Store},
+    store::{ApprovalRow, ArtifactRow, Batch, Blob, EventQuery, StepRow, Store},
 };
 
 /// SHA-256 of `parts`, each followed by a NUL, as lower-case hex.
@@ -123,6 +123,38 @@ pub(super) fn apply(state: &mut RunState, event: &Event) -> Result<(), EngineErr
         state.apply(event.seq, &body).map_err(|error| damaged(&error))?;
     }
     Ok(())
+}
+
+/// The rows of the artifacts that `bodies` tell of.
+pub(super) fn artifact_rows(bodies: &[EventBody], at: &[Timestamp]) -> Vec<ArtifactRow> {
+    let rows = bodies.iter().zip(at).enumerate().filter_map(|(event, (body, at))| {
+        let EventBody::ArtifactCreated {
+            step,
+            artifact,
+            name,
+            kind,
+            media_type,
+            size,
+            sha256,
+            uri,
+        } = body
+        else {
+            return None;
+        };
+        Some(ArtifactRow {
+            id: *artifact,
+            step: step.clone(),
+            name: name.clone(),
+            kind: kind.clone(),
+            media_type: media_type.clone(),
+            size: *size,
+            sha256: sha256.clone(),
+            uri: uri.clone(),
+            event,
+            at: *at,
+        })
+    });
+    rows.collect()
 }
 
 /// The rows of the approvals that `bodies` ask for or decide.

@@ -65,6 +65,9 @@ impl Engine {
         services.spawn(lease::keep(Arc::clone(&inner), sender, worker));
         services.spawn(dispatch(Arc::clone(&inner)));
         services.spawn(sweep(Arc::clone(&inner)));
+        if inner.blobs.is_some() {
+            services.spawn(super::artifacts::collect(Arc::clone(&inner)));
+        }
         let claimer = Claimer {
             inner: Arc::clone(&inner),
             trust,

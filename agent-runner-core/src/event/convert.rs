@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{DecodeEventError, Event, EventBody, NewEvent};
-use crate::{id::StepKey, tool::Fact};
+use crate::{
+    id::{ArtifactId, StepKey},
+    tool::{Fact, KeptArtifact},
+};
 
 impl EventBody {
     /// The step it is about.
@@ -38,7 +41,7 @@ impl EventBody {
             | Self::ApprovalExpired { step, .. }
             | Self::TimerSet { step, .. }
             | Self::TimerFired { step } => Some(step),
-            Self::RunParked { step, .. } => step.as_ref(),
+            Self::RunParked { step, .. } | Self::ArtifactCreated { step, .. } => step.as_ref(),
             Self::RunQueued { .. }
             | Self::RunClaimed { .. }
             | Self::RunReleased { .. }
@@ -55,6 +58,13 @@ impl EventBody {
             | Self::DirectiveReceived { .. }
             | Self::SignalReceived { .. } => None,
         }
+    }
+
+    /// The event of an artifact.
+    #[must_use]
+    pub fn of_artifact(step: Option<StepKey>, artifact: ArtifactId, kept: KeptArtifact) -> Self {
+        let KeptArtifact { name, kind, media_type, size, sha256, uri } = kept;
+        Self::ArtifactCreated { step, artifact, name, kind, media_type, size, sha256, uri }
     }
 
     /// The event of what a tool changed.

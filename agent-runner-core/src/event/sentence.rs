@@ -108,6 +108,9 @@ impl EventBody {
                 Some(branch) => format!("Git: {} on {}.", quote(action), quote(branch)),
                 None => format!("Git: {}.", quote(action)),
             },
+            Self::ArtifactCreated { name, size, .. } => {
+                format!("Artifact {} was made ({size} bytes).", quote(name))
+            }
             Self::ApprovalRequested { kind: ApprovalKind::Call, tool, reason, .. } => {
                 format!("A person has to approve a call of {}: {}.", quote(tool), quote(reason))
             }

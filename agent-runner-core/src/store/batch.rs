@@ -8,7 +8,7 @@ use crate::{
     approval::ApprovalStatus,
     budget::Spend,
     event::NewEvent,
-    id::{ApprovalId, RunId, StepKey, WorkerId},
+    id::{ApprovalId, ArtifactId, RunId, StepKey, WorkerId},
     llm::Usage,
     run::{Park, RunError, RunStatus},
     step::{EffectPolicy, StepError, StepKind, StepStatus},
@@ -31,6 +31,8 @@ pub struct Batch {
     pub signals: Vec<SignalRow>,
     /// Payloads too large for their events.
     pub blobs: Vec<Blob>,
+    /// New artifacts.
+    pub artifacts: Vec<ArtifactRow>,
     /// Approvals that are asked for or decided.
     pub approvals: Vec<ApprovalRow>,
     /// What calls took.
@@ -51,6 +53,7 @@ impl Batch {
             steps: Vec::new(),
             signals: Vec::new(),
             blobs: Vec::new(),
+            artifacts: Vec::new(),
             approvals: Vec::new(),
             bookings: Vec::new(),
             ready: Ready::Keep,
@@ -145,6 +148,31 @@ pub struct SignalRow {
     pub name: String,
     /// Its event: a position in this batch's `events`, from 0.
     pub event: usize,
+}
+
+/// A new artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactRow {
+    /// Its id.
+    pub id: ArtifactId,
+    /// The step that made it.
+    pub step: Option<StepKey>,
+    /// Its name within the run; the store counts versions.
+    pub name: String,
+    /// What it is for people.
+    pub kind: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256 of its bytes, lower-case hex.
+    pub sha256: String,
+    /// Where the bytes are.
+    pub uri: String,
+    /// Its event: a position in this batch's `events`, from 0.
+    pub event: usize,
+    /// When it was made.
+    pub at: Timestamp,
 }
 
 /// An approval that is asked for or decided.

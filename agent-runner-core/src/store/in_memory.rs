@@ -5,6 +5,7 @@
 
 mod append;
 mod approval;
+mod artifact;
 mod listing;
 mod queue;
 mod record;
@@ -21,19 +22,21 @@ use std::{
 
 use async_trait::async_trait;
 use futures::stream;
+use jiff::Timestamp;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use self::state::State;
 use super::{
-    Appended, ApprovalQuery, Batch, Change, Control, Created, Durability, EventQuery, PutRecord,
-    Ready, Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery, SpendLine, SpendQuery,
-    Spent, Store, StoreError, Sweep, Worker,
+    Appended, ApprovalQuery, ArtifactQuery, Batch, Change, Control, Created, Durability,
+    EventQuery, PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery,
+    SpendLine, SpendQuery, Spent, Store, StoreError, Sweep, Worker,
 };
 use crate::{
     approval::Approval,
+    artifact::Artifact,
     budget::Spend,
     event::{Event, NewEvent},
-    id::{ApprovalId, RunId, WorkerId},
+    id::{ApprovalId, ArtifactId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
     step::Step,
@@ -186,6 +189,22 @@ impl Store for InMemoryStore {
 
     async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {
         self.state().blob(sha256)
+    }
+
+    async fn artifacts(&self, query: &ArtifactQuery) -> Result<Vec<Artifact>, StoreError> {
+        Ok(self.state().artifacts(query))
+    }
+
+    async fn artifact(&self, id: ArtifactId) -> Result<Artifact, StoreError> {
+        self.state().artifact(id)
+    }
+
+    async fn remove_artifact(&self, id: ArtifactId, at: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.state().remove_artifact(id, at))
+    }
+
+    async fn used_blobs(&self, sha256: &[String]) -> Result<Vec<String>, StoreError> {
+        Ok(self.state().used_blobs(sha256))
     }
 
     async fn approvals(&self, query: &ApprovalQuery) -> Result<Vec<Approval>, StoreError> {

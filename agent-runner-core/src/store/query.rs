@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     approval::ApprovalStatus,
-    id::{ApprovalId, ProjectId, RunId, StepKey, WorkerId},
+    id::{ApprovalId, ArtifactId, ProjectId, RunId, StepKey, WorkerId},
     limits,
     run::RunStatus,
 };
@@ -62,6 +62,20 @@ impl Default for RunQuery {
             limit: 50,
         }
     }
+}
+
+/// Which artifacts to list, in the order in which they were made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a store has to honour all of it")]
+pub struct ArtifactQuery {
+    /// Of this run.
+    pub run_id: RunId,
+    /// With this name.
+    pub name: Option<String>,
+    /// With a greater id.
+    pub after: Option<ArtifactId>,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// Which approvals to list. Every condition that is set must hold.

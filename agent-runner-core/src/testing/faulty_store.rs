@@ -7,20 +7,22 @@ use std::{
 };
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     approval::Approval,
+    artifact::Artifact,
     budget::Spend,
     event::{Event, NewEvent},
-    id::{ApprovalId, RunId, WorkerId},
+    id::{ApprovalId, ArtifactId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
     step::Step,
     store::{
-        Appended, ApprovalQuery, Batch, Change, Control, Created, Durability, EventQuery,
-        PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery,
-        SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
+        Appended, ApprovalQuery, ArtifactQuery, Batch, Change, Control, Created, Durability,
+        EventQuery, PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved,
+        RunQuery, SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
     },
 };
 
@@ -56,6 +58,8 @@ pub enum WriteCall {
     Sweep,
     /// [`Store::delete`].
     Delete,
+    /// [`Store::remove_artifact`].
+    RemoveArtifact,
     /// [`RecordStore::put_record`].
     PutRecord,
     /// [`RecordStore::delete_record`].
@@ -64,7 +68,7 @@ pub enum WriteCall {
 
 impl WriteCall {
     /// Every method that writes.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Create,
         Self::Append,
         Self::Reserve,
@@ -74,6 +78,7 @@ impl WriteCall {
         Self::Leave,
         Self::Sweep,
         Self::Delete,
+        Self::RemoveArtifact,
         Self::PutRecord,
         Self::DeleteRecord,
     ];
@@ -284,6 +289,22 @@ impl Store for FaultyStore {
 
     async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {
         self.inner.blob(sha256).await
+    }
+
+    async fn artifacts(&self, query: &ArtifactQuery) -> Result<Vec<Artifact>, StoreError> {
+        self.inner.artifacts(query).await
+    }
+
+    async fn artifact(&self, id: ArtifactId) -> Result<Artifact, StoreError> {
+        self.inner.artifact(id).await
+    }
+
+    async fn remove_artifact(&self, id: ArtifactId, at: Timestamp) -> Result<bool, StoreError> {
+        self.write(WriteCall::RemoveArtifact, self.inner.remove_artifact(id, at)).await
+    }
+
+    async fn used_blobs(&self, sha256: &[String]) -> Result<Vec<String>, StoreError> {
+        self.inner.used_blobs(sha256).await
     }
 
     async fn approvals(&self, query: &ApprovalQuery) -> Result<Vec<Approval>, StoreError> {

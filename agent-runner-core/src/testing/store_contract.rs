@@ -32,6 +32,7 @@
 //! Cases named `i1_…` to `i14_…` prove the invariants of the durability design.
 
 pub mod approving;
+pub mod artifacts;
 pub mod claiming;
 pub mod creation;
 pub mod deletion;
@@ -135,6 +136,12 @@ macro_rules! store_contract {
                 approvals_are_listed_by_what_is_asked_for,
                 what_is_pending_when_a_run_ends_is_withdrawn,
                 approvals_go_with_their_run,
+            }
+            artifacts {
+                an_artifact_reads_back,
+                versions_count_by_name,
+                an_artifact_that_makes_no_sense_is_refused,
+                bytes_are_used_while_an_artifact_has_them,
             }
             spending {
                 a_wish_is_granted_within_its_limits_and_refused_beyond,
@@ -276,6 +283,7 @@ mod tests {
         let this = include_str!("store_contract.rs");
         let sources = [
             ("approving", include_str!("store_contract/approving.rs")),
+            ("artifacts", include_str!("store_contract/artifacts.rs")),
             ("claiming", include_str!("store_contract/claiming.rs")),
             ("creation", include_str!("store_contract/creation.rs")),
             ("deletion", include_str!("store_contract/deletion.rs")),

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{Fact, KeptArtifact, NewArtifact, ToolError, ToolErrorKind};
-use crate::llm::BoxStream;
+use crate::{artifact::Artifact, llm::BoxStream};
 
 /// Bytes as they come.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
@@ -31,6 +31,29 @@ pub trait ToolHost: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `Conflict` where nothing keeps artifacts; `TooLarge`; `Internal`; an error of `content`.
     async fn keep(&self, new: NewArtifact, content: ByteStream) -> Result<KeptArtifact, ToolError>;
+
+    /// The run's artifacts.
+    ///
+    /// # Errors
+    /// `Conflict` where there are none; `Internal`.
+    async fn artifacts(&self) -> Result<Vec<Artifact>, ToolError> {
+        Err(no_run())
+    }
+
+    /// The bytes of an artifact.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` where there are none.
+    async fn open(&self, _artifact: &Artifact) -> Result<ByteStream, ToolError> {
+        Err(no_run())
+    }
+}
+
+fn no_run() -> ToolError {
+    ToolError::new(
+        ToolErrorKind::Conflict,
+        "artifacts belong to runs; call this tool from a run, in a program that keeps artifacts",
+    )
 }
 
 /// A host for calls that no run makes and for tests: nobody watches, and nothing is kept.
@@ -50,9 +73,6 @@ impl ToolHost for NoHost {
         _new: NewArtifact,
         _content: ByteStream,
     ) -> Result<KeptArtifact, ToolError> {
-        Err(ToolError::new(
-            ToolErrorKind::Conflict,
-            "artifacts belong to runs; call this tool from a run",
-        ))
+        Err(no_run())
     }
 }

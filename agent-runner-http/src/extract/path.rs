@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use agent_runner_core::id::{ApprovalId, ProjectId, RunId, StepKey};
+use agent_runner_core::id::{ApprovalId, ArtifactId, ProjectId, RunId, StepKey};
 use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
@@ -53,6 +53,11 @@ path! {
     /// `/projects/{id}/files/{path}`
     FilePath(ProjectId, String) from (project, path), (String, String) =>
         Ok(Self(id(&project)?, path))
+}
+path! {
+    /// `/runs/{id}/artifacts/{artifact_id}`
+    ArtifactPath(RunId, ArtifactId) from (run, artifact), (String, String) =>
+        Ok(Self(id(&run)?, id(&artifact)?))
 }
 path! {
     /// `/{name}`

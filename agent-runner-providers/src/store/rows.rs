@@ -4,8 +4,9 @@ use std::{error::Error, fmt};
 
 use agent_runner_core::{
     approval::{Approval, ApprovalStatus},
+    artifact::Artifact,
     event::Event,
-    id::{ApprovalId, ProjectId, RunId, StepKey, WorkerId},
+    id::{ApprovalId, ArtifactId, ProjectId, RunId, StepKey, WorkerId},
     run::{Park, ParkReason, Run, RunStatus},
     step::{EffectPolicy, Step, StepKind, StepStatus},
     store::{Control, Record, Worker},
@@ -179,6 +180,23 @@ pub(super) fn step(row: &SqliteRow) -> Result<Step, sqlx::Error> {
         done_seq: row.maybe_count("done_seq")?,
         started_at: row.maybe_moment("started_at")?,
         finished_at: row.maybe_moment("finished_at")?,
+    })
+}
+
+pub(super) fn artifact(row: &SqliteRow) -> Result<Artifact, sqlx::Error> {
+    let row = Fields(row);
+    Ok(Artifact {
+        id: ArtifactId::from_uuid(row.uuid("id")?),
+        run_id: RunId::from_uuid(row.uuid("run_id")?),
+        step: row.get::<Option<&str>>("step")?.map(StepKey::new),
+        name: row.get("name")?,
+        version: row.count("version")?,
+        kind: row.get("kind")?,
+        media_type: row.get("media_type")?,
+        size: row.count("size")?,
+        sha256: row.get("sha256")?,
+        uri: row.get("uri")?,
+        created_at: row.moment("created_at")?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file, one writer with group commit, readers beside it.
 
 mod approvals;
+mod artifacts;
 mod columns;
 mod connect;
 mod doctor;
@@ -26,21 +27,23 @@ use std::{
 
 use agent_runner_core::{
     approval::Approval,
+    artifact::Artifact,
     budget::Spend,
     event::{Event, NewEvent},
-    id::{ApprovalId, RunId, WorkerId},
+    id::{ApprovalId, ArtifactId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
     step::Step,
     store::{
-        Appended, ApprovalQuery, Batch, Change, Control, Created, Durability, EventQuery,
-        PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery,
-        SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
+        Appended, ApprovalQuery, ArtifactQuery, Batch, Change, Control, Created, Durability,
+        EventQuery, PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved,
+        RunQuery, SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
     },
     time::{Clock, later},
 };
 use async_trait::async_trait;
 use futures::stream;
+use jiff::Timestamp;
 use sqlx::SqliteConnection;
 use tokio::{
     sync::{
@@ -337,6 +340,23 @@ impl Store for SqliteStore {
 
     async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {
         self.inner.reader.blob(sha256).await
+    }
+
+    async fn artifacts(&self, query: &ArtifactQuery) -> Result<Vec<Artifact>, StoreError> {
+        self.inner.reader.artifacts(query).await
+    }
+
+    async fn artifact(&self, id: ArtifactId) -> Result<Artifact, StoreError> {
+        self.inner.reader.artifact(id).await
+    }
+
+    async fn remove_artifact(&self, id: ArtifactId, at: Timestamp) -> Result<bool, StoreError> {
+        let removal = self.write(Op::RemoveArtifact { id, at: micros(at) }).await?;
+        Ok(matches!(removal, Answer::Removed(true)))
+    }
+
+    async fn used_blobs(&self, sha256: &[String]) -> Result<Vec<String>, StoreError> {
+        self.inner.reader.used_blobs(sha256).await
     }
 
     async fn approvals(&self, query: &ApprovalQuery) -> Result<Vec<Approval>, StoreError> {

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn said(result: Result<String, FileError>) -> String {
-        result.map_or_else(|error| error.to_string(), |text| text)
+        result.unwrap_or_else(|error| error.to_string())
     }
 
     #[test]

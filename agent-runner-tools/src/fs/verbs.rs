@@ -37,8 +37,7 @@ pub enum Existing {
 }
 
 /// What is done with each file: its directory, its name there, its path.
-type Visit<'a> =
-    dyn FnMut(&ProjectDir, &Dir, &str, &RelPath) -> Result<(), FileError> + 'a;
+type Visit<'a> = dyn FnMut(&ProjectDir, &Dir, &str, &RelPath) -> Result<(), FileError> + 'a;
 
 fn conflict(said: String) -> FileError {
     FileError::new(FileErrorKind::Conflict, said)

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agent_runner_core::{
     agent::ModelName,
+    blob::BlobStore,
     engine::{Engine, EngineHandle, EngineOptions, Frame, NewRun, WatchOptions},
     event::{Event, EventBody},
     id::RunId,
@@ -44,6 +45,7 @@ pub(crate) struct World {
     providers: Vec<Arc<dyn LlmProvider>>,
     catalog: Option<Arc<dyn ModelCatalog>>,
     pub(crate) clock: Option<Arc<dyn Clock>>,
+    pub(crate) blobs: Option<Arc<dyn BlobStore>>,
     pub(crate) options: EngineOptions,
 }
 
@@ -63,6 +65,7 @@ impl World {
             providers: Vec::new(),
             catalog: None,
             clock: None,
+            blobs: None,
             options,
         }
     }
@@ -112,6 +115,9 @@ impl World {
         }
         if let Some(catalog) = &self.catalog {
             builder = builder.catalog(Arc::clone(catalog));
+        }
+        if let Some(blobs) = &self.blobs {
+            builder = builder.blobs(Arc::clone(blobs));
         }
         if let Some(clock) = &self.clock {
             builder = builder.clock(Arc::clone(clock));

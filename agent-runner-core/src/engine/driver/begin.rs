@@ -114,6 +114,8 @@ impl Driver {
     ) -> (ToolInvocation, CancellationToken) {
         let cancel = CancellationToken::new();
         let host = RunHost {
+            inner: Arc::clone(&self.inner),
+            run: self.run.id,
             topic: Arc::clone(&self.topic),
             step: step.clone(),
             attempt,

@@ -75,6 +75,7 @@ impl Driver {
             journal::push(&mut batch, body.clone(), *at);
         }
         batch.steps = journal::step_rows(&self.state, &outbox.bodies, &outbox.at);
+        batch.artifacts = journal::artifact_rows(&outbox.bodies, &outbox.at);
         batch.approvals = journal::approval_rows(&outbox.bodies, &outbox.at);
         batch.patch = outbox.patch.clone();
         batch.bookings.clone_from(&outbox.bookings);

@@ -14,9 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Driver, Stop};
 use crate::{
-    engine::live::Topic,
+    artifact::Artifact,
+    blob::BlobError,
+    engine::{Inner, live::Topic},
     event::EventBody,
-    id::StepKey,
+    id::{RunId, StepKey},
+    limits,
+    store::ArtifactQuery,
     tool::{
         ByteStream, Fact, KeptArtifact, NewArtifact, NoHost, ToolError, ToolErrorKind, ToolHost,
     },
@@ -35,6 +39,8 @@ pub(super) struct Announced {
 
 /// The host of one call.
 pub(super) struct RunHost {
+    pub(super) inner: Arc<Inner>,
+    pub(super) run: RunId,
     pub(super) topic: Arc<Topic>,
     pub(super) step: StepKey,
     pub(super) attempt: u32,
@@ -69,7 +75,27 @@ impl ToolHost for RunHost {
     }
 
     async fn keep(&self, new: NewArtifact, content: ByteStream) -> Result<KeptArtifact, ToolError> {
-        NoHost.keep(new, content).await
+        self.inner.keep_for_tool(new, content).await
+    }
+
+    async fn artifacts(&self) -> Result<Vec<Artifact>, ToolError> {
+        let query =
+            ArtifactQuery { run_id: self.run, name: None, after: None, limit: limits::PAGE_MAX };
+        self.inner.store.artifacts(&query).await.map_err(|error| {
+            ToolError::new(ToolErrorKind::Internal, "the artifacts cannot be read now")
+                .with_source(error)
+        })
+    }
+
+    async fn open(&self, artifact: &Artifact) -> Result<ByteStream, ToolError> {
+        let gone = |error: BlobError| {
+            let said = format!("the artifact `{}` cannot be read", artifact.name);
+            ToolError::new(ToolErrorKind::NotFound, said).with_source(error)
+        };
+        match &self.inner.blobs {
+            Some(blobs) => blobs.get(&artifact.sha256, None).await.map_err(gone),
+            None => NoHost.open(artifact).await,
+        }
     }
 }
 

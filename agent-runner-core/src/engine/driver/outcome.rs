@@ -15,7 +15,7 @@ use crate::{
     budget::Spend,
     engine::budgets::estimate_missing,
     event::{EventBody, Reply},
-    id::StepKey,
+    id::{ArtifactId, StepKey},
     limits,
     llm::{ErrorKind, LlmFinished, ProviderError, Recovery},
     machine::agent::{Compaction, ReplyRules, compact, interpret},
@@ -299,6 +299,10 @@ impl Driver {
             .tools
             .get(&call.name)
             .map_or(limits::TOOL_OUTPUT_MODEL_BYTES, |tool| tool.info().model_bytes_max);
+        for kept in output.artifacts {
+            let id = ArtifactId::from_uuid(self.inner.ids.next());
+            self.emit(EventBody::of_artifact(Some(step.clone()), id, kept))?;
+        }
         for fact in output.facts {
             self.emit(EventBody::of_fact(step.clone(), fact))?;
         }

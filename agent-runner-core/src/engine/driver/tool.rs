@@ -60,6 +60,13 @@ impl ToolInvocation {
             }
             Ok(output)
         });
+        let result = match result {
+            Ok(output) if self.cx.run_id.is_some() => {
+                let (info, step) = (self.tool.info(), self.cx.step.as_str());
+                self.inner.spill(step, &info.spec.name, info.model_bytes_max, output).await
+            }
+            result => result,
+        };
         (result, crate::time::until(began, clock.now()))
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     approval::{new_approvals, withdraw},
+    artifact::new_artifacts,
     state::{Entry, State, no_run},
 };
 use crate::{
@@ -24,6 +25,7 @@ impl State {
             steps,
             signals,
             blobs,
+            artifacts,
             approvals,
             bookings,
             ready,
@@ -33,6 +35,7 @@ impl State {
         check_signals(entry, &signals, events.len())?;
         let steps = new_steps(entry, steps, events.len())?;
         let approvals = new_approvals(entry, approvals, events.len())?;
+        let artifacts = new_artifacts(entry, artifacts, events.len())?;
         let run = patched(&entry.run, patch)?;
 
         let first_seq = entry.run.last_seq + 1;
@@ -44,6 +47,7 @@ impl State {
                 None => entry.steps.push(step),
             }
         }
+        entry.artifacts = artifacts;
         entry.approvals.extend(approvals.into_iter().map(|approval| (approval.id, approval)));
         entry.signals.extend(signals.into_iter().map(|signal| signal.id));
         let appended = Appended {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use jiff::Timestamp;
 
-use super::{record::Records, spend::Spending};
+use super::{artifact::Kept, record::Records, spend::Spending};
 use crate::{
     approval::Approval,
     event::{Event, NewEvent},
@@ -35,6 +35,8 @@ pub(super) struct Entry {
     pub(super) steps: Vec<Step>,
     pub(super) signals: BTreeSet<String>,
     pub(super) approvals: BTreeMap<ApprovalId, Approval>,
+    /// In the order in which they were made.
+    pub(super) artifacts: Vec<Kept>,
     /// The moment under which it stands in [`State::ready`].
     pub(super) listed: Option<Timestamp>,
 }
@@ -100,6 +102,7 @@ impl State {
             steps: Vec::new(),
             signals: BTreeSet::new(),
             approvals: BTreeMap::new(),
+            artifacts: Vec::new(),
             listed: None,
         });
         entry.push_events(events);

@@ -2,7 +2,7 @@
 
 use agent_runner_core::{
     budget::Spend,
-    id::{RunId, WorkerId},
+    id::{ArtifactId, RunId, WorkerId},
     run::Run,
     store::{Appended, Change, Created, Ready, Record, RecordExpect, Reserve, Reserved, SpendLine},
 };
@@ -49,6 +49,10 @@ pub(super) enum Op {
     Book {
         amount: Spend,
         lines: Vec<SpendLine>,
+    },
+    RemoveArtifact {
+        id: ArtifactId,
+        at: i64,
     },
     /// Takes the lock and changes nothing.
     Probe,
@@ -100,6 +104,7 @@ impl Op {
             | Self::DeleteRecord { .. }
             | Self::Reserve(_)
             | Self::Book { .. }
+            | Self::RemoveArtifact { .. }
             | Self::Probe => 0,
         }
     }

@@ -80,6 +80,14 @@ pub(super) async fn perform(
             }
             Ok(Answer::Removed(fits))
         }
+        Op::RemoveArtifact { id, at } => {
+            let removed = sqlx::query(include_str!("../statements/remove_artifact.sql"))
+                .bind(id.as_uuid().into_bytes().to_vec())
+                .bind(*at)
+                .execute(conn)
+                .await?;
+            Ok(Answer::Removed(removed.rows_affected() > 0))
+        }
         Op::Reserve(wish) => spend::reserve(conn, wish).await,
         Op::Probe | Op::Append(_) | Op::Create(_) | Op::Book { .. } => Ok(Answer::Nothing),
     }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use agent_runner_core::{
     approval::ApprovalStatus,
     budget::Spend,
-    id::{ApprovalId, ProjectId, RunId, StepKey, WorkerId},
+    id::{ApprovalId, ArtifactId, ProjectId, RunId, StepKey, WorkerId},
     run::{Run, RunStatus},
     step::StepStatus,
     store::{Appended, Blob, Expect, Ready, SignalRow, SpendLine, StoreError, StoreErrorKind},
@@ -17,6 +17,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::{
     approvals::Approvals,
+    artifacts::Artifacts,
     columns::{ChangeRow, Changes, EventRow, RequestRow, RunRow, SignalColumns, StepColumns},
     op::Op,
     prepare::{EventText, Patch, PreparedBatch, PreparedRun, StepText, json, micros},
@@ -62,6 +63,7 @@ pub(super) struct Plan<'a> {
     listings: HashMap<RunId, Option<i64>>,
     blobs: Vec<(RunId, &'a Blob)>,
     approvals: Approvals<'a>,
+    artifacts: Artifacts<'a>,
     bookings: Bookings<'a>,
     /// Whether any run has reserved anything.
     reserved: bool,
@@ -75,9 +77,10 @@ pub(super) enum Creation {
 }
 
 /// The parameters of `guards.sql`.
-pub(super) fn wanted(ops: &[Op]) -> Result<[String; 5], sqlx::Error> {
+pub(super) fn wanted(ops: &[Op]) -> Result<[String; 6], sqlx::Error> {
     let (mut runs, mut keys) = (Vec::new(), Vec::new());
-    let (mut steps, mut signals, mut approvals) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut steps, mut signals) = (Vec::new(), Vec::new());
+    let (mut approvals, mut artifacts) = (Vec::new(), Vec::new());
     for op in ops {
         match op {
             Op::Append(batch) => {
@@ -85,6 +88,7 @@ pub(super) fn wanted(ops: &[Op]) -> Result<[String; 5], sqlx::Error> {
                 steps.extend(batch.steps.iter().map(|step| (batch.run, &step.key)));
                 signals.extend(batch.signals.iter().map(|signal| (batch.run, &signal.id)));
                 approvals.extend(batch.approvals.iter().map(|approval| approval.id));
+                artifacts.extend(batch.artifacts.iter().map(|artifact| artifact.id));
             }
             Op::Create(new) => {
                 runs.push(new.run.id);
@@ -95,7 +99,14 @@ pub(super) fn wanted(ops: &[Op]) -> Result<[String; 5], sqlx::Error> {
     }
     runs.sort_unstable();
     runs.dedup();
-    Ok([json(&runs)?, json(&steps)?, json(&signals)?, json(&keys)?, json(&approvals)?])
+    Ok([
+        json(&runs)?,
+        json(&steps)?,
+        json(&signals)?,
+        json(&keys)?,
+        json(&approvals)?,
+        json(&artifacts)?,
+    ])
 }
 
 impl<'a> Plan<'a> {
@@ -127,6 +138,9 @@ impl<'a> Plan<'a> {
         }
         for (id, status) in row.json::<Vec<(ApprovalId, ApprovalStatus)>>("approvals")? {
             self.approvals.learn(id, status);
+        }
+        for id in row.json::<Vec<ArtifactId>>("artifacts")? {
+            self.artifacts.learn(id);
         }
         self.reserved = row.get("reserved")?;
         Ok(())
@@ -179,6 +193,7 @@ impl<'a> Plan<'a> {
         check_signals(batch, &known.signals)?;
         check_steps(batch, &known.steps)?;
         self.approvals.check(batch)?;
+        self.artifacts.check(batch)?;
         let status = next_status(batch.run, guard, &batch.patch)?;
 
         // Nothing is refused from here on.
@@ -201,6 +216,7 @@ impl<'a> Plan<'a> {
         }));
         self.push_events(batch.run, first_seq, epoch, &batch.events);
         self.blobs.extend(batch.blobs.iter().map(|blob| (batch.run, blob)));
+        self.artifacts.add(batch.run, &batch.artifacts, first_seq);
         self.approvals.add(batch.run, &batch.approvals, first_seq);
         self.bookings.add(batch.run, &batch.bookings);
         if status.is_terminal() {
@@ -259,6 +275,11 @@ impl<'a> Plan<'a> {
     pub(super) fn settled(&self) -> Result<Option<[String; 2]>, sqlx::Error> {
         let settles = self.reserved && self.bookings.settles();
         settles.then(|| self.bookings.settled()).transpose()
+    }
+
+    /// The parameter of `artifacts_put.sql`; `None` when there is nothing to write.
+    pub(super) fn artifacts(&self) -> Result<Option<String>, sqlx::Error> {
+        self.artifacts.rows()
     }
 
     /// The parameters of `approvals_put.sql`; `None` when there is nothing to write.

@@ -7,8 +7,8 @@ use agent_runner_core::{
     run::{Park, Run, RunStatus},
     step::StepStatus,
     store::{
-        ApprovalRow, Batch, Blob, Booking, Expect, Ready, RunPatch, SignalRow, StepRow, StoreError,
-        StoreErrorKind,
+        ApprovalRow, ArtifactRow, Batch, Blob, Booking, Expect, Ready, RunPatch, SignalRow,
+        StepRow, StoreError, StoreErrorKind,
     },
 };
 use jiff::Timestamp;
@@ -29,6 +29,7 @@ pub(super) struct PreparedBatch {
     pub(super) steps: Vec<StepText>,
     pub(super) signals: Vec<SignalRow>,
     pub(super) blobs: Vec<Blob>,
+    pub(super) artifacts: Vec<ArtifactRow>,
     pub(super) approvals: Vec<ApprovalRow>,
     pub(super) bookings: Vec<Booking>,
     pub(super) ready: Ready,
@@ -109,8 +110,19 @@ pub(super) struct Patch {
 
 impl PreparedBatch {
     pub(super) fn new(batch: Batch) -> Result<Self, StoreError> {
-        let Batch { run, expect, events, patch, steps, signals, blobs, approvals, bookings, ready } =
-            batch;
+        let Batch {
+            run,
+            expect,
+            events,
+            patch,
+            steps,
+            signals,
+            blobs,
+            artifacts,
+            approvals,
+            bookings,
+            ready,
+        } = batch;
         Ok(Self {
             run,
             expect,
@@ -119,6 +131,7 @@ impl PreparedBatch {
             steps: steps.into_iter().map(step_text).collect::<Result<_, _>>()?,
             signals,
             blobs,
+            artifacts,
             approvals,
             bookings,
             ready,

@@ -2,13 +2,14 @@
 
 use agent_runner_core::{
     approval::{Approval, ApprovalStatus},
+    artifact::Artifact,
     event::Event,
-    id::{ApprovalId, RunId, WorkerId},
+    id::{ApprovalId, ArtifactId, RunId, WorkerId},
     run::Run,
     step::Step,
     store::{
-        ApprovalQuery, Control, EventQuery, Order, Record, RunQuery, SpendQuery, Spent, StoreError,
-        StoreErrorKind, Worker,
+        ApprovalQuery, ArtifactQuery, Control, EventQuery, Order, Record, RunQuery, SpendQuery,
+        Spent, StoreError, StoreErrorKind, Worker,
     },
 };
 use jiff::Timestamp;
@@ -111,6 +112,32 @@ impl Reader {
     pub(super) async fn steps(&self, run: RunId) -> Result<Vec<Step>, StoreError> {
         let statement = sqlx::query(include_str!("../statements/steps.sql")).bind(run_bytes(run));
         self.all(statement, rows::step).await
+    }
+
+    pub(super) async fn artifacts(
+        &self,
+        query: &ArtifactQuery,
+    ) -> Result<Vec<Artifact>, StoreError> {
+        let statement = sqlx::query(include_str!("../statements/artifacts.sql"))
+            .bind(run_bytes(query.run_id))
+            .bind(query.name.as_deref())
+            .bind(query.after.map(|id| id.as_uuid().into_bytes().to_vec()))
+            .bind(limit(query.limit));
+        self.all(statement, rows::artifact).await
+    }
+
+    pub(super) async fn artifact(&self, id: ArtifactId) -> Result<Artifact, StoreError> {
+        let statement = sqlx::query(include_str!("../statements/artifact.sql"))
+            .bind(id.as_uuid().into_bytes().to_vec());
+        self.maybe(statement, rows::artifact).await?.ok_or_else(|| {
+            StoreError::new(StoreErrorKind::NotFound, format!("there is no artifact {id}"))
+        })
+    }
+
+    pub(super) async fn used_blobs(&self, sha256: &[String]) -> Result<Vec<String>, StoreError> {
+        let hashes = serde_json::Value::from(sha256).to_string();
+        let statement = sqlx::query(include_str!("statements/used_blobs.sql")).bind(hashes);
+        self.all(statement, |row| rows::Fields(row).get("sha256")).await
     }
 
     pub(super) async fn approvals(

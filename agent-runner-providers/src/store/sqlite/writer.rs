@@ -240,8 +240,9 @@ impl Writer {
         let now = self.clock.now();
         let drafts: Vec<Draft> = ops.iter().map(|op| Draft::of(op, &mut plan)).collect();
         let rows = plan.rows()?;
-        let approvals = plan.approvals()?;
+        let (approvals, artifacts) = (plan.approvals()?, plan.artifacts()?);
         let rows_only = approvals.is_none()
+            && artifacts.is_none()
             && plan.blobs().is_empty()
             && drafts.iter().all(|draft| matches!(draft, Draft::Done(_)));
         if let Some(rows) = rows {
@@ -258,6 +259,10 @@ impl Writer {
             // Before anything that ends a run could withdraw them, and after their run exists.
             self.insert(include_str!("statements/approvals_put.sql"), approvals.into_iter())
                 .await?;
+        }
+        if let Some(artifacts) = artifacts {
+            let sql = include_str!("statements/artifacts_put.sql");
+            self.insert(sql, std::iter::once(artifacts)).await?;
         }
         for (run, blob) in plan.blobs() {
             sqlx::query(include_str!("statements/blob_put.sql"))

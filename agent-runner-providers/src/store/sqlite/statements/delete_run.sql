@@ -4,6 +4,7 @@ DELETE FROM event WHERE run_id = $1;
 DELETE FROM step WHERE run_id = $1;
 DELETE FROM signal WHERE run_id = $1;
 DELETE FROM approval WHERE run_id = $1;
+DELETE FROM artifact WHERE run_id = $1;
 DELETE FROM blob WHERE sha256 IN (SELECT sha256 FROM blob_use WHERE run_id = $1)
     AND NOT EXISTS (SELECT 1 FROM blob_use WHERE blob_use.sha256 = blob.sha256 AND run_id <> $1);
 DELETE FROM blob_use WHERE run_id = $1;

@@ -1,6 +1,6 @@
 -- What decides about a group of batches and creations. One lock, one round trip, and one row,
 -- because each row on its own costs a switch between threads.
--- $1 runs, $2 [run, step], $3 [run, signal], $4 [project, idempotency key], $5 approvals
+-- $1 runs, $2 [run, step], $3 [run, signal], $4 [project, idempotency key], $5 approvals, $6 artifacts
 BEGIN IMMEDIATE;
 SELECT
     (SELECT data_version FROM pragma_data_version) AS data_version,
@@ -24,4 +24,7 @@ SELECT
     (SELECT json_group_array(json_array(lower(hex(approval.id)), status))
         FROM json_each($5) AS wanted CROSS JOIN approval ON approval.id = unhex(wanted.value, '-'))
         AS approvals,
+    (SELECT json_group_array(lower(hex(artifact.id)))
+        FROM json_each($6) AS wanted CROSS JOIN artifact ON artifact.id = unhex(wanted.value, '-'))
+        AS artifacts,
     EXISTS (SELECT 1 FROM reservation) AS reserved;
