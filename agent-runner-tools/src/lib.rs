@@ -9,6 +9,8 @@ pub mod artifact;
 pub mod fs;
 #[cfg(feature = "web")]
 pub mod http;
+#[cfg(feature = "web")]
+pub mod net;
 mod standard;
 mod time_now;
 

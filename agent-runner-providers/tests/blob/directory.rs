@@ -39,7 +39,8 @@ async fn bytes_outlive_the_store_and_stand_under_their_hash() {
     let directory = tempfile::tempdir().unwrap();
     let open = || ObjectBlobs::local(directory.path()).unwrap();
     let kept = open().put(bytes(b"hello"), 100).await.unwrap();
-    let path = directory.path().join("sha256").join(kept.sha256.get(..2).unwrap()).join(&kept.sha256);
+    let path =
+        directory.path().join("sha256").join(kept.sha256.get(..2).unwrap()).join(&kept.sha256);
     assert_eq!(fs::read(path).unwrap(), b"hello");
     assert_eq!(open().size(&kept.sha256).await.unwrap(), 5);
     let host = directory.path().to_str().unwrap();

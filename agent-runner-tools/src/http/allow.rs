@@ -47,7 +47,7 @@ impl HttpAllow {
 
     /// Whether the host and port of `url` are on the list. The parser that made `url` is the one
     /// that the client dials by, so both mean the same host.
-    pub(super) fn allows(&self, url: &Url) -> bool {
+    pub(crate) fn allows(&self, url: &Url) -> bool {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return false;
         };
