@@ -29,7 +29,6 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use object_store::{
     GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt as _, WriteMultipart, path::Path,
-    signer::Signer,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::sync::RwLock;
@@ -51,7 +50,8 @@ const PARTIAL: &str = "partial";
 #[derive(Clone)]
 pub struct ObjectBlobs {
     store: Arc<dyn ObjectStore>,
-    signer: Option<Arc<dyn Signer>>,
+    #[cfg(feature = "_cloud")]
+    signer: Option<Arc<dyn object_store::signer::Signer>>,
     /// Before every name.
     prefix: Path,
     /// Where it is, for people.
@@ -98,16 +98,11 @@ fn hex(digest: impl IntoIterator<Item = u8>) -> String {
 
 impl ObjectBlobs {
     /// `nonce` keeps the names of uploads apart that several processes begin.
-    fn new(
-        store: Arc<dyn ObjectStore>,
-        signer: Option<Arc<dyn Signer>>,
-        prefix: Path,
-        place: String,
-        nonce: Uuid,
-    ) -> Self {
+    fn new(store: Arc<dyn ObjectStore>, prefix: Path, place: String, nonce: Uuid) -> Self {
         Self {
             store,
-            signer,
+            #[cfg(feature = "_cloud")]
+            signer: None,
             prefix,
             place,
             turn: Arc::default(),
@@ -289,6 +284,7 @@ impl BlobStore for ObjectBlobs {
         }
     }
 
+    #[cfg(feature = "_cloud")]
     async fn signed_url(&self, sha256: &str, ttl: Duration) -> Result<Option<String>, BlobError> {
         let Some(signer) = &self.signer else { return Ok(None) };
         let url = signer.signed_url(http::Method::GET, &self.path(sha256), ttl).await;

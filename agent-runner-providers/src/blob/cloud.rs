@@ -60,7 +60,9 @@ impl ObjectBlobs {
         };
         let prefix = Path::from(parsed.path());
         let place = format!("{}://{bucket}", parsed.scheme());
-        Ok(Self::new(store, Some(signer), prefix, place, SystemIds.next()))
+        let mut blobs = Self::new(store, prefix, place, SystemIds.next());
+        blobs.signer = Some(signer);
+        Ok(blobs)
     }
 }
 

@@ -24,7 +24,7 @@ impl ObjectBlobs {
             .with_fsync(true)
             .with_automatic_cleanup(false);
         let nonce = SystemIds.next();
-        Ok(Self::new(Arc::new(store), None, Path::default(), "file:".to_owned(), nonce))
+        Ok(Self::new(Arc::new(store), Path::default(), "file:".to_owned(), nonce))
     }
 }
 
