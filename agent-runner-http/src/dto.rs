@@ -19,4 +19,5 @@ pub(crate) mod settings;
 pub(crate) mod step;
 pub(crate) mod tool;
 pub(crate) mod usage;
+pub(crate) mod web;
 pub(crate) mod worker;

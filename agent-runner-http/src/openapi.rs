@@ -3,14 +3,18 @@
 use utoipa::openapi::{InfoBuilder, Tag};
 
 /// The groups of routes, in the order of the documentation.
-const TAGS: [(&str, &str); 10] = [
+const TAGS: [(&str, &str); 14] = [
     ("runs", "Start, read, wait for and delete runs."),
     ("control", "Ask something of a run: end, pause, go on, read a message."),
     ("events", "The journal of a run, by page and as it happens."),
     ("steps", "The steps of a run."),
     ("projects", "Named workspaces."),
     ("providers", "Models and who offers them."),
+    ("files", "The files of a project."),
+    ("artifacts", "What runs made, by name and version."),
+    ("approvals", "What waits for a person's word."),
     ("tools", "What agents can do."),
+    ("web", "The web, behind a guard."),
     ("workers", "Who executes runs."),
     ("health", "Probes for operators."),
     ("docs", "This description."),

@@ -15,6 +15,7 @@ pub(crate) mod provider;
 pub(crate) mod run;
 pub(crate) mod step;
 pub(crate) mod tool;
+pub(crate) mod web;
 pub(crate) mod worker;
 
 use axum::{Router, http::Uri, middleware::from_fn_with_state};
@@ -135,6 +136,8 @@ fn waiting() -> OpenApiRouter<Api> {
         .routes(routes!(event::stream))
         .routes(routes!(generate::generate))
         .routes(routes!(tool::invoke))
+        .routes(routes!(web::fetch))
+        .routes(routes!(web::extract))
         .routes(routes!(artifact::list, artifact::add))
         .routes(routes!(artifact::download))
         .routes(routes!(artifact::zip))

@@ -13,5 +13,7 @@ pub mod http;
 pub mod net;
 mod standard;
 mod time_now;
+#[cfg(feature = "web")]
+pub mod web;
 
 pub use self::{standard::StandardTools, time_now::TimeNow};

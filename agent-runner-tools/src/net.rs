@@ -10,6 +10,7 @@ mod client;
 mod resolve;
 mod target;
 
+pub(crate) use self::client::Hop;
 pub use self::{
     address::is_public,
     client::{GuardedClient, GuardedClientError, NetLimits, NetRequest, NetResponse},

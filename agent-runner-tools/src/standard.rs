@@ -19,6 +19,8 @@ use crate::fs::{
 #[cfg(feature = "web")]
 use crate::http::{HttpClient, HttpGet, HttpPost, PostPolicyError};
 use crate::time_now::TimeNow;
+#[cfg(feature = "web")]
+use crate::web::{Web, WebExtract, WebFetch, WebPost};
 
 /// Collects the tools of this crate that the enabled features offer.
 ///
@@ -94,6 +96,19 @@ impl StandardTools {
         self.tools.push(Arc::new(Typed::new(HttpGet::new(client.clone()))));
         self.tools.push(Arc::new(HttpPost::with_policy(client, post_policy)?));
         Ok(self)
+    }
+
+    /// With `web.fetch`, `web.extract` and `web.post`.
+    #[cfg(feature = "web")]
+    #[must_use]
+    pub fn with_web(mut self, web: &Web) -> Self {
+        let tools: [Arc<dyn Tool>; 3] = [
+            Arc::new(Typed::new(WebFetch::new(web.clone()))),
+            Arc::new(Typed::new(WebExtract::new(web.clone()))),
+            Arc::new(Typed::new(WebPost::new(web.clone()))),
+        ];
+        self.tools.extend(tools);
+        self
     }
 
     /// The tools.

@@ -13,13 +13,15 @@ use agent_runner::{
         StandardTools,
         fs::{FsLimits, Workspace},
         http::HttpClient,
+        net::{GuardedClient, NetLimits, Reach},
+        web::{Web, WebOptions},
     },
 };
 use anyhow::Context as _;
 
 use crate::{
     choice::{self, Choice},
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, WebAccess},
     providers::{Providers, hint},
 };
 
@@ -95,7 +97,27 @@ fn tools(config: &Config, workspace: &Workspace) -> anyhow::Result<Vec<Arc<dyn T
         .with_files(workspace)
         .with_artifacts(workspace)
         .with_http(client, config.http_post_policy)?;
+    let tools = match web(config)? {
+        Some(web) => tools.with_web(&web),
+        None => tools,
+    };
     Ok(tools.into_tools())
+}
+
+/// The part of the web that agents reach; `None` when there is none.
+fn web(config: &Config) -> anyhow::Result<Option<Web>> {
+    let reach = match config.web {
+        WebAccess::Open => Reach::Open(config.web_allow.clone()),
+        WebAccess::Listed => Reach::Closed(config.web_allow.clone()),
+        WebAccess::Off => return Ok(None),
+    };
+    let agent = concat!("agent-runner/", env!("CARGO_PKG_VERSION"));
+    let client = GuardedClient::new(reach, NetLimits::default(), agent)?;
+    let mut options = WebOptions::default();
+    options.robots = config.web_robots;
+    options.per_second = config.web_rate;
+    options.burst = options.burst.saturating_add(config.web_rate.get() - 1);
+    Ok(Some(Web::new(client, Arc::new(SystemClock), options)))
 }
 
 /// Refuses a model whose provider does not exist, before a run fails because of it.

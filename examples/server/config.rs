@@ -10,6 +10,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -21,7 +22,7 @@ pub(crate) use self::{
     endpoint::{Endpoint, Key, Kind, Limits},
     error::ConfigError,
     source::Source,
-    value::{LogFormat, duration},
+    value::{LogFormat, WebAccess, duration},
 };
 use self::{error::Problems, source::Given};
 
@@ -113,6 +114,14 @@ settings! {
     http_allow: HttpAllow = "AGENT_RUNNER_HTTP_ALLOW", "", Value, value::http_allow;
     /// What happens to an http.post whose outcome is unknown: `ask`, `at_most_once` or `idempotent`.
     http_post_policy: EffectPolicy = "AGENT_RUNNER_HTTP_POST_POLICY", "ask", Value, value::post_policy;
+    /// How much of the web agents reach: `open` for all that is public, `listed` for `web_allow` only, `off`.
+    web: WebAccess = "AGENT_RUNNER_WEB", "open", Value, value::web_access;
+    /// Hosts that agents reach beside that, public or not: host:port, separated by commas.
+    web_allow: HttpAllow = "AGENT_RUNNER_WEB_ALLOW", "", Value, value::http_allow;
+    /// Whether agents keep to robots.txt.
+    web_robots: bool = "AGENT_RUNNER_WEB_ROBOTS", "true", Value, value::switch;
+    /// Requests to one host a second, after a first burst of five.
+    web_rate: NonZeroU32 = "AGENT_RUNNER_WEB_RATE", "1", Value, value::rate;
     /// Model of runs that name none, as provider/model. Unset, the first one that is reachable.
     default_model: Option<ModelName> = "AGENT_RUNNER_DEFAULT_MODEL", "", Value, value::model;
     /// How long steps may take to end after SIGTERM before they are handed over.

@@ -24,3 +24,4 @@ mod public_api;
 mod secrets;
 mod service;
 mod support;
+mod web;

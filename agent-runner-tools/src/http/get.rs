@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use agent_runner_core::tool::{EffectPolicy, ToolCx, ToolError, ToolErrorKind, TypedTool};
+use agent_runner_core::tool::{EffectPolicy, Risk, ToolCx, ToolError, ToolErrorKind, TypedTool};
 use reqwest::header::{ACCEPT, ACCEPT_LANGUAGE, HeaderName, HeaderValue, RETRY_AFTER};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,10 @@ impl TypedTool for HttpGet {
 
     fn timeout(&self) -> Duration {
         CALL_TIMEOUT
+    }
+
+    fn risk(&self) -> Risk {
+        Risk::Read
     }
 
     async fn run(&self, args: GetArgs, cx: &ToolCx) -> Result<GetOutput, ToolError> {

@@ -9,7 +9,7 @@ use reqwest::{
     Body, Client, Method, Response, StatusCode,
     header::{
         ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
-        HeaderMap, HeaderValue, LOCATION,
+        HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION,
     },
     redirect,
 };
@@ -94,6 +94,14 @@ pub struct NetResponse {
     pub body: Bytes,
     /// Whether there is more of it.
     pub truncated: bool,
+}
+
+/// What came of one request.
+pub(crate) enum Hop {
+    /// An answer.
+    Answer(NetResponse),
+    /// The request to make next.
+    Redirect(NetRequest),
 }
 
 /// An HTTP client for addresses that nobody in charge chose. Cheap to clone. It uses no proxy,
@@ -221,40 +229,60 @@ impl GuardedClient {
         }
     }
 
-    async fn follow(&self, request: NetRequest) -> Result<NetResponse, ToolError> {
-        let NetRequest { mut method, mut target, mut headers, mut body } = request;
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
+    async fn follow(&self, mut request: NetRequest) -> Result<NetResponse, ToolError> {
         for _ in 0..=self.limits.redirects_max {
-            let sent = body.clone().map(Body::from);
-            let response = self.open(method.clone(), &target, headers.clone(), sent).await?;
-            let Some(next) = self.redirected(&target, &response)? else {
-                return self.read(&target, response, method == Method::HEAD).await;
-            };
-            let status = response.status();
-            let stays =
-                matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-            if !stays && method != Method::HEAD {
-                method = Method::GET;
-                body = None;
-                headers.remove(CONTENT_TYPE);
-                headers.remove(CONTENT_LENGTH);
+            match self.hop(request).await? {
+                Hop::Answer(answer) => return Ok(answer),
+                Hop::Redirect(next) => request = next,
             }
-            if next.url.origin() != target.url.origin() {
-                headers.remove(AUTHORIZATION);
-                headers.remove(COOKIE);
-                if body.is_some() {
-                    return Err(blocked("the server sends what was posted to another host"));
-                }
-            }
-            target = next;
         }
-        let most = self.limits.redirects_max;
-        let said = format!("there are more than {most} redirects");
-        Err(ToolError::new(ToolErrorKind::Network, said).may_have_run())
+        Err(self.too_many_redirects())
+    }
+
+    pub(crate) fn too_many_redirects(&self) -> ToolError {
+        let said = format!("there are more than {} redirects", self.limits.redirects_max);
+        ToolError::new(ToolErrorKind::Network, said).may_have_run()
+    }
+
+    /// Sends a request and reads the answer up to the bounds, or says where it redirects to.
+    /// Without a limit of time.
+    pub(crate) async fn hop(&self, request: NetRequest) -> Result<Hop, ToolError> {
+        let NetRequest { mut method, target, mut headers, mut body } = request;
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
+        let sent = body.clone().map(Body::from);
+        let response = self.open(method.clone(), &target, headers.clone(), sent).await?;
+        let Some(next) = self.redirected(&target, &response)? else {
+            let head = method == Method::HEAD;
+            return self.read(&target, response, head).await.map(Hop::Answer);
+        };
+        let status = response.status();
+        let stays =
+            matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+        if !stays && method != Method::HEAD {
+            method = Method::GET;
+            body = None;
+            headers.remove(CONTENT_TYPE);
+            headers.remove(CONTENT_LENGTH);
+        }
+        for conditional in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+            headers.remove(conditional);
+        }
+        if next.url.origin() != target.url.origin() {
+            headers.remove(AUTHORIZATION);
+            headers.remove(COOKIE);
+            if body.is_some() {
+                return Err(blocked("the server sends what was posted to another host"));
+            }
+        }
+        Ok(Hop::Redirect(NetRequest { method, target: next, headers, body }))
     }
 
     /// Where a redirect leads, checked like any other URL.
-    fn redirected(&self, from: &Target, response: &Response) -> Result<Option<Target>, ToolError> {
+    pub(super) fn redirected(
+        &self,
+        from: &Target,
+        response: &Response,
+    ) -> Result<Option<Target>, ToolError> {
         let follows = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
         let Some(location) = response.headers().get(LOCATION).filter(|_| follows) else {
             return Ok(None);

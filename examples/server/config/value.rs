@@ -1,6 +1,6 @@
 //! What the text of each setting means.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use agent_runner::{
     agent::ModelName,
@@ -150,6 +150,27 @@ pub(super) fn grace(text: &str) -> Result<Duration, String> {
 
 pub(super) fn http_allow(text: &str) -> Result<HttpAllow, String> {
     HttpAllow::parse(text).map_err(|error| error.to_string())
+}
+
+/// How much of the web agents reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WebAccess {
+    Open,
+    Listed,
+    Off,
+}
+
+pub(super) fn web_access(text: &str) -> Result<WebAccess, String> {
+    match text {
+        "open" => Ok(WebAccess::Open),
+        "listed" => Ok(WebAccess::Listed),
+        "off" => Ok(WebAccess::Off),
+        _ => Err("not open, listed or off".to_owned()),
+    }
+}
+
+pub(super) fn rate(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| "not a whole number from 1".to_owned())
 }
 
 pub(super) fn post_policy(text: &str) -> Result<EffectPolicy, String> {

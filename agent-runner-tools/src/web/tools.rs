@@ -1,0 +1,47 @@
+//! The tools.
+
+mod extract;
+mod fetch;
+mod post;
+
+use std::time::Duration;
+
+use agent_runner_core::tool::{ToolError, ToolErrorKind};
+
+pub use self::{extract::WebExtract, fetch::WebFetch, post::WebPost};
+
+/// Longest time of a call: the client's own limit, and the work on what came.
+const TIMEOUT: Duration = Duration::from_secs(45);
+
+/// A tool that asks the web.
+macro_rules! web_tool {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone)]
+        pub struct $name {
+            web: $crate::web::Web,
+        }
+
+        impl $name {
+            /// A tool on `web`.
+            #[must_use]
+            pub const fn new(web: $crate::web::Web) -> Self {
+                Self { web }
+            }
+        }
+    };
+}
+use web_tool;
+
+/// Does work that takes a while on a thread that may block.
+fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ToolError> + Send + 'static,
+) -> impl Future<Output = Result<T, ToolError>> {
+    let task = tokio::task::spawn_blocking(work);
+    async {
+        task.await.unwrap_or_else(|_panic| {
+            let said = "the answer could not be worked on because of a defect";
+            Err(ToolError::new(ToolErrorKind::Internal, said).may_have_run())
+        })
+    }
+}
