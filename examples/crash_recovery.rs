@@ -4,6 +4,11 @@
 //! The program starts itself as a child that begins a run of six steps, kills it (SIGKILL: no
 //! handler, no cleanup) after the third, and goes on with the same database. Every effect leaves a
 //! line in a ledger, with the process that had it.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the example kills itself, and looks at its own files"
+)]
 #![expect(clippy::print_stdout, reason = "an example talks to the terminal")]
 
 use std::{

@@ -1,5 +1,7 @@
 //! Puts the engine together from the configuration.
 
+#![expect(clippy::disallowed_methods, reason = "files that the operator names")]
+
 use std::{path::PathBuf, sync::Arc};
 
 use agent_runner::{

@@ -1,5 +1,7 @@
 //! `agent-runner doctor`: is everything there that a server needs?
 
+#![expect(clippy::disallowed_methods, reason = "files that the operator names")]
+
 use std::{collections::BTreeMap, net::TcpListener, path::Path, process::ExitCode, time::Duration};
 
 use agent_runner::{

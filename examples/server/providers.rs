@@ -1,5 +1,7 @@
 //! The providers that the configuration asks for, and what is known of their models.
 
+#![expect(clippy::disallowed_methods, reason = "files that the operator names")]
+
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use agent_runner::{

@@ -16,6 +16,7 @@ impl ObjectBlobs {
     ///
     /// # Errors
     /// What the system says of the directory.
+    #[expect(clippy::disallowed_methods, reason = "the operator chose the directory")]
     pub fn local(directory: &FsPath) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         clean(directory);
@@ -30,6 +31,7 @@ impl ObjectBlobs {
 
 /// Deletes what writes left behind that a crash ended: the store writes `<name>#<n>` before it
 /// renames, and does not list such files. What cannot be deleted stays.
+#[expect(clippy::disallowed_methods, reason = "the operator chose the directory")]
 fn clean(directory: &FsPath) {
     let Ok(shards) = std::fs::read_dir(directory.join("sha256")) else { return };
     let partial = directory.join(super::PARTIAL);

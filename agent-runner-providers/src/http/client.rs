@@ -193,6 +193,7 @@ impl HttpClient {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the operator chose the address")]
 fn build(
     provider: impl Into<Cow<'static, str>>,
     base: &Url,

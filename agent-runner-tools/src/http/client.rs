@@ -60,6 +60,7 @@ impl HttpClient {
         Self::with_timeout(allow, CALL_TIMEOUT)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the guard of listed hosts")]
     pub(super) fn with_timeout(
         allow: HttpAllow,
         timeout: Duration,

@@ -133,6 +133,7 @@ impl GuardedClient {
     ///
     /// # Errors
     /// [`GuardedClientError`].
+    #[expect(clippy::disallowed_methods, reason = "this is the guard")]
     pub fn with_lookup(
         reach: Reach,
         limits: NetLimits,

@@ -1,5 +1,7 @@
 //! `[[providers]]` of `agent-runner.toml`: further endpoints.
 
+#![expect(clippy::disallowed_methods, reason = "files that the operator names")]
+
 mod read;
 
 use std::{

@@ -1,5 +1,7 @@
 //! `agent-runner.toml`.
 
+#![expect(clippy::disallowed_methods, reason = "files that the operator names")]
+
 use std::path::Path;
 
 use toml::de::{DeTable, DeValue};

@@ -41,6 +41,7 @@ fn connect_options(path: &Path, busy_timeout: Duration) -> SqliteConnectOptions 
 }
 
 /// The connection that writes, to a database with the newest schema.
+#[expect(clippy::disallowed_methods, reason = "the operator chose the directory")]
 pub(super) async fn writer(
     options: &SqliteOptions,
     path: &Path,

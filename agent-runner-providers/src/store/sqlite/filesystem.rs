@@ -18,6 +18,7 @@ const NETWORK: [&str; 10] = [
 ];
 
 /// Warns when `path` is on a network file system. Says nothing where that cannot be found out.
+#[expect(clippy::disallowed_methods, reason = "a fixed path")]
 pub(super) fn warn_if_network(path: &Path) {
     if let Ok(mounts) = std::fs::read_to_string("/proc/mounts")
         && let Some(kind) = network_file_system(&mounts, path)

@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "files that the operator names")]
+
 use std::fs;
 
 use secrecy::ExposeSecret as _;
