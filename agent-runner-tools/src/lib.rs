@@ -16,6 +16,8 @@ pub mod fs;
 pub mod http;
 #[cfg(feature = "web")]
 pub mod net;
+#[cfg(all(feature = "shell", target_os = "linux"))]
+pub mod shell;
 mod standard;
 mod time_now;
 #[cfg(feature = "web")]

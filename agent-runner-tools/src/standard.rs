@@ -18,6 +18,8 @@ use crate::fs::{
 };
 #[cfg(feature = "web")]
 use crate::http::{HttpClient, HttpGet, HttpPost, PostPolicyError};
+#[cfg(all(feature = "shell", target_os = "linux"))]
+use crate::shell::Shell;
 use crate::time_now::TimeNow;
 #[cfg(feature = "web")]
 use crate::web::{Web, WebExtract, WebFetch, WebPost};
@@ -108,6 +110,14 @@ impl StandardTools {
             Arc::new(Typed::new(WebPost::new(web.clone()))),
         ];
         self.tools.extend(tools);
+        self
+    }
+
+    /// With `shell.run`, for projects that allow programs.
+    #[cfg(all(feature = "shell", target_os = "linux"))]
+    #[must_use]
+    pub fn with_shell(mut self, shell: Shell) -> Self {
+        self.tools.push(Arc::new(Typed::new(shell)));
         self
     }
 

@@ -127,6 +127,12 @@ impl Counts {
         known.insert(project, (Instant::now(), usage));
     }
 
+    /// The next who asks looks again.
+    #[cfg(all(feature = "shell", target_os = "linux"))]
+    pub(super) fn forget(&self, project: ProjectId) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&project);
+    }
+
     fn change(&self, project: ProjectId, change: impl FnOnce(&mut Usage)) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, usage)) = known.get_mut(&project) {

@@ -24,6 +24,8 @@ use super::{
     quota::{Counts, Quota},
     rel_path::RelPath,
 };
+#[cfg(all(feature = "shell", target_os = "linux"))]
+use super::{project_dir::Missing, quota::Usage};
 
 /// Bounds of what one call may do to a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +215,31 @@ impl Workspace {
             run_diff(&inner.root, dir, (project, run), only.as_ref(), stop)
         })
         .await
+    }
+}
+
+/// For programs that run in a project.
+#[cfg(all(feature = "shell", target_os = "linux"))]
+impl Workspace {
+    /// The project's directory by handle, if it is not full and has the directory `cwd`.
+    pub(crate) async fn for_program(
+        &self,
+        cx: &ToolCx,
+        cwd: Option<RelPath>,
+    ) -> Result<Dir, FileError> {
+        self.call(cx, move |project, stop| {
+            project.fits(Usage { bytes: 1, entries: 1 }, 0, stop)?;
+            if let Some(path) = &cwd {
+                project.descend(path, path.components(), Missing::Refuse)?;
+            }
+            project.dir().try_clone().map_err(|error| FileError::io(".", error))
+        })
+        .await
+    }
+
+    /// Takes note that a program may have changed what the project holds.
+    pub(crate) fn changed_by_program(&self, project: ProjectId) {
+        self.inner.counts.forget(project);
     }
 }
 
