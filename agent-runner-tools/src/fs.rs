@@ -34,5 +34,8 @@ pub use self::{
     workspace::{FsLimits, Workspace},
 };
 
+#[cfg(all(feature = "shell", target_os = "linux"))]
+pub(crate) use self::workspace::ProgramDir;
+
 #[cfg(test)]
 mod tests;

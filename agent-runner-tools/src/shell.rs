@@ -9,6 +9,7 @@
 mod args;
 mod confine;
 mod end;
+mod hide;
 mod launcher;
 mod limits;
 mod output;

@@ -218,21 +218,36 @@ impl Workspace {
     }
 }
 
+/// A project's directory for a program that starts in it.
+#[cfg(all(feature = "shell", target_os = "linux"))]
+pub(crate) struct ProgramDir {
+    #[expect(dead_code, reason = "open for as long as a process is started in it")]
+    dir: Dir,
+    /// How a process that this one just made finds the directory.
+    pub(crate) handle: String,
+    /// What the host calls it: to be kept out of what the program says, and for nothing else.
+    pub(crate) hidden: String,
+}
+
 /// For programs that run in a project.
 #[cfg(all(feature = "shell", target_os = "linux"))]
 impl Workspace {
-    /// The project's directory by handle, if it is not full and has the directory `cwd`.
+    /// The project's directory, if it is not full and has the directory `cwd`.
     pub(crate) async fn for_program(
         &self,
         cx: &ToolCx,
         cwd: Option<RelPath>,
-    ) -> Result<Dir, FileError> {
+    ) -> Result<ProgramDir, FileError> {
         self.call(cx, move |project, stop| {
             project.fits(Usage { bytes: 1, entries: 1 }, 0, stop)?;
             if let Some(path) = &cwd {
                 project.descend(path, path.components(), Missing::Refuse)?;
             }
-            project.dir().try_clone().map_err(|error| FileError::io(".", error))
+            let dir = project.dir().try_clone().map_err(|error| FileError::io(".", error))?;
+            let handle = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir));
+            let path = std::fs::read_link(&handle).map_err(|error| FileError::io(".", error))?;
+            let hidden = path.to_str().unwrap_or_default().to_owned();
+            Ok(ProgramDir { dir, handle, hidden })
         })
         .await
     }

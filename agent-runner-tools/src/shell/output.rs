@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use agent_runner_core::tool::ToolHost;
+use agent_runner_core::tool::{ToolCx, ToolHost};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::text::Cleaner;
+use super::{hide::Hider, text::Cleaner};
 
 /// How long the log may hold the program up.
 const STALL: Duration = Duration::from_secs(10);
@@ -84,7 +84,7 @@ struct Log {
 pub(super) struct Output {
     host: Arc<dyn ToolHost>,
     cancel: CancellationToken,
-    cleaners: (Cleaner, Cleaner),
+    cleaners: [(Cleaner, Hider); 2],
     pub(super) stdout: Ends,
     pub(super) stderr: Ends,
     log: Option<Log>,
@@ -92,16 +92,16 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn new(
-        host: Arc<dyn ToolHost>,
-        cancel: CancellationToken,
+        cx: &ToolCx,
         shown_max: usize,
         log: (mpsc::Sender<Bytes>, usize),
+        hidden: &str,
     ) -> Self {
         let (pieces, room) = log;
         Self {
-            host,
-            cancel,
-            cleaners: Default::default(),
+            host: Arc::clone(&cx.host),
+            cancel: cx.cancel.clone(),
+            cleaners: [(); 2].map(|()| (Cleaner::default(), Hider::new(hidden.to_owned()))),
             stdout: Ends::new(shown_max),
             stderr: Ends::new(shown_max),
             log: Some(Log { pieces, pending: Some(String::new()), room }),
@@ -110,11 +110,16 @@ impl Output {
 
     /// Takes some bytes; none mean that there will be no more.
     pub(super) async fn take(&mut self, from: From, bytes: &[u8]) {
-        let cleaner = match from {
-            From::Out => &mut self.cleaners.0,
-            From::Err => &mut self.cleaners.1,
+        let [out, err] = &mut self.cleaners;
+        let (cleaner, hider) = match from {
+            From::Out => out,
+            From::Err => err,
         };
-        let text = if bytes.is_empty() { cleaner.finish() } else { cleaner.push(bytes) };
+        let text = if bytes.is_empty() {
+            hider.push(&cleaner.finish()) + &hider.finish()
+        } else {
+            hider.push(&cleaner.push(bytes))
+        };
         if text.is_empty() {
             return;
         }

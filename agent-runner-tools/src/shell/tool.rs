@@ -79,12 +79,14 @@ impl Shell {
         Ok(Self { workspace, limits: Arc::new(limits), launcher, permits })
     }
 
-    async fn start(&self, request: &Request, cx: &ToolCx) -> Result<Running, ToolError> {
+    /// The supervisor, and what its program must not say.
+    async fn start(&self, request: &Request, cx: &ToolCx) -> Result<(Running, String), ToolError> {
         let dir = self.workspace.for_program(cx, request.cwd.clone()).await?;
-        Running::new(&self.launcher, &dir, self.limits.grace).map_err(|error| {
+        let running = Running::new(&self.launcher, &dir, self.limits.grace).map_err(|error| {
             let said = "the program's supervisor could not be started; tell the operator";
             ToolError::new(ToolErrorKind::Internal, said).with_source(error)
-        })
+        })?;
+        Ok((running, dir.hidden))
     }
 }
 
@@ -232,11 +234,10 @@ impl TypedTool for Shell {
             .and_then(Result::ok)
             .ok_or_else(cancelled)?;
         let began = Instant::now();
-        let running = self.start(&request, cx).await?;
+        let (running, hidden) = self.start(&request, cx).await?;
         let (pieces, kept) = mpsc::channel(LOG_PIECES);
         let log = (pieces, self.limits.log_bytes_max);
-        let mut output =
-            Output::new(Arc::clone(&cx.host), cx.cancel.clone(), self.limits.shown_bytes_max, log);
+        let mut output = Output::new(cx, self.limits.shown_bytes_max, log, &hidden);
         let changed = Changed(&self.workspace, cx);
         let mut keeping = pin!(keep(cx, kept).fuse());
         let mut artifact = None;

@@ -2,14 +2,13 @@
 
 use std::{
     fmt, io,
-    os::{fd::AsRawFd as _, unix::net::UnixStream as StdUnixStream},
+    os::unix::net::UnixStream as StdUnixStream,
     pin::{Pin, pin},
     process::Stdio,
     time::Duration,
 };
 
 use agent_runner_core::tool::{ToolCx, ToolError, ToolErrorKind};
-use cap_std::fs::Dir;
 use rustix::fd::OwnedFd;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Take},
@@ -27,6 +26,7 @@ use super::{
     output::{From, Output},
     protocol::{self, End, LINE_BYTES_MAX, Refusal, Report},
 };
+use crate::fs::ProgramDir;
 
 /// Bytes taken from an output at a time.
 const CHUNK_BYTES: usize = 16 * 1024;
@@ -74,14 +74,14 @@ impl fmt::Debug for Running {
 
 impl Running {
     /// Starts a supervisor in the project's directory. It waits for what to do.
-    pub(super) fn new(launcher: &Launcher, dir: &Dir, grace: Duration) -> io::Result<Self> {
+    pub(super) fn new(launcher: &Launcher, dir: &ProgramDir, grace: Duration) -> io::Result<Self> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut child = Command::new(&launcher.program)
             .arg(SUPERVISOR)
             .env_clear()
             // Found by the child while it still has the handle, so no path of the host is needed.
-            .current_dir(format!("/proc/self/fd/{}", dir.as_raw_fd()))
+            .current_dir(&dir.handle)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -8,6 +8,7 @@ use std::{
 };
 
 use agent_runner_core::tool::ToolErrorKind;
+use agent_runner_tools::shell::Confinement;
 use rustix::{
     fs::{CWD, FileType, Mode, mknodat},
     process::{Pid, test_kill_process},
@@ -15,7 +16,7 @@ use rustix::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::World;
+use crate::world::{World, without_landlock};
 
 /// Everything that the script starts keeps `alive` open: three generations, of which two leave
 /// the process group and the session, and none hears SIGTERM.
@@ -104,6 +105,20 @@ async fn a_timeout_ends_stubborn_grandchildren_too() {
     assert_eq!(error.kind(), ToolErrorKind::Timeout, "{error}");
     assert!(error.effect_possible());
     assert!(test_kill_process(pid(&world)).is_err());
+    alive.gone().await;
+}
+
+#[tokio::test]
+async fn a_kernel_without_landlock_ends_them_too() {
+    let mut world = World::new();
+    world.limits.confinement = Confinement::BestEffort;
+    let project = world.project();
+    let mut alive = Alive::new(&project);
+    let arguments = json!({"argv": ["sh", "-c", STUBBORN], "timeout_seconds": 2});
+    let call = tokio::task::spawn_blocking(move || without_landlock(world, arguments));
+    let (ended, ()) = tokio::join!(call, alive.up());
+    let error = ended.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ToolErrorKind::Timeout, "{error}");
     alive.gone().await;
 }
 
