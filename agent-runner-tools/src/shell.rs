@@ -10,6 +10,7 @@ mod args;
 mod confine;
 mod end;
 mod hide;
+mod inherited;
 mod launcher;
 mod limits;
 mod output;

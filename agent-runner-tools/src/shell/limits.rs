@@ -69,7 +69,7 @@ pub struct ShellLimits {
 }
 
 /// What programs of a common system need to start and to work.
-const READABLE: [&str; 33] = [
+const READABLE: [&str; 34] = [
     "/usr",
     "/bin",
     "/sbin",
@@ -90,7 +90,8 @@ const READABLE: [&str; 33] = [
     "/etc/nsswitch.conf",
     "/etc/os-release",
     "/etc/passwd",
-    "/etc/pki",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/pki/tls/certs",
     "/etc/protocols",
     "/etc/resolv.conf",
     "/etc/services",

@@ -92,6 +92,9 @@ const NAMESPACES: &[i32] = &[
 
 /// The families of sockets that are the network, and what is needed to find an address.
 const NETWORK: [i32; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+/// What types into a terminal in somebody else's name: `TIOCSTI` and `TIOCLINUX`, which have
+/// another type with every C library.
+const TYPING: [u64; 2] = [0x5412, 0x541c];
 /// Bits of a socket's type that say what it is.
 const TYPE_MASK: u64 = 0xf;
 /// Numbers from here on are calls of another convention (x32), which no rule knows.
@@ -130,10 +133,8 @@ fn forbidden() -> Compiled {
         clone.push(SeccompRule::new(vec![condition(0, SeccompCmpOp::MaskedEq(flag), flag)?])?);
     }
     rules.insert(libc::SYS_clone, clone);
-    // Typing into a terminal in somebody else's name.
     let mut ioctl = Vec::new();
-    for request in [libc::TIOCSTI, libc::TIOCLINUX] {
-        let request = u64::try_from(request).unwrap_or_default();
+    for request in TYPING {
         ioctl.push(SeccompRule::new(vec![condition(1, SeccompCmpOp::Eq, request)?])?);
     }
     rules.insert(libc::SYS_ioctl, ioctl);

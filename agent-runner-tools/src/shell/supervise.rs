@@ -22,6 +22,7 @@ use rustix::{
 
 use super::{
     end::Descendants,
+    inherited,
     launcher::{PROGRAM, SELF},
     protocol::{self, End, Job, Refusal, Report},
 };
@@ -37,6 +38,7 @@ const MENDED_MAX: usize = 100_000;
 
 /// Does what the server asks for over the standard input.
 pub(super) fn run() -> ExitCode {
+    inherited::close();
     let mut private = None;
     let report = match supervise(&mut private) {
         Ok(end) => Report::Ended(end),

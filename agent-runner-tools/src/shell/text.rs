@@ -64,11 +64,12 @@ impl Cleaner {
             (State::Escape, ']' | 'P' | 'X' | '^' | '_') => State::String(0),
             // Two characters long, or three with one of these in between.
             (State::Escape, ' '..='/') => State::Escape,
-            (State::Escape, '0'..='~') => State::Text,
             (State::Sequence(length), ' '..='?') if length < SEQUENCE_MAX => {
                 State::Sequence(length + 1)
             }
-            (State::Sequence(_), '@'..='~') | (State::String(_), '\u{7}' | '\u{9c}') => State::Text,
+            (State::Escape, '0'..='~')
+            | (State::Sequence(_), '@'..='~')
+            | (State::String(_), '\u{7}' | '\u{9c}') => State::Text,
             (State::String(length), c)
                 if length < SEQUENCE_MAX && !matches!(c, '\u{1b}' | '\n' | '\r') =>
             {

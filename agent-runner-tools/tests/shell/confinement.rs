@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     net::{TcpListener, UdpSocket},
-    os::unix::fs::symlink,
+    os::{fd::AsRawFd as _, unix::fs::symlink},
 };
 
 use agent_runner_core::tool::ToolErrorKind;
@@ -190,6 +190,21 @@ async fn a_program_has_no_rights_over_the_machine_or_other_processes() {
         let ran = world.sh(&attempt).await;
         assert!(failed(&ran), "`{attempt}` worked: {ran}");
     }
+}
+
+#[tokio::test]
+async fn what_the_server_has_open_is_closed_to_a_program() {
+    let world = World::confined();
+    // As if the server had it of its own parent: not closed when a program is started.
+    let secret = fs::File::open(world.outside().join("secret")).unwrap();
+    rustix::io::fcntl_setfd(&secret, rustix::io::FdFlags::empty()).unwrap();
+    let ran = world.run(["bash", "-c", &format!("cat <&{}", secret.as_raw_fd())]).await;
+    assert!(failed(&ran) && ran["stdout"] == "", "{ran}");
+    let ran =
+        world.run(["bash", "-c", "for n in {3..250}; do [ -e /proc/self/fd/$n ] && echo $n; done"]);
+    // The shell has its script open, if anything.
+    let told = ran.await["stdout"].as_str().unwrap().to_owned();
+    assert!(told.is_empty() || told == "255\n", "{told}");
 }
 
 #[tokio::test]

@@ -1,6 +1,13 @@
 //! `shell.run` with real processes, on the kernel of this machine.
 
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 mod arguments;
 mod confinement;
