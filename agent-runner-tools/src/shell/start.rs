@@ -23,6 +23,9 @@ use super::{
 /// server.
 const FIRST_TO_END: &str = "800";
 
+/// How much less of the processor programs get than the server when there is not enough of it.
+const NICENESS: i32 = 5;
+
 /// Becomes the program, or says why not.
 pub(super) fn run() -> ExitCode {
     // Kept away from the program, which gets another standard input. That it closes tells the
@@ -46,8 +49,9 @@ fn become_program(program: &Program) -> Result<std::convert::Infallible, Refusal
         .map_err(|error| Refusal::failed("standard input")(error.into()))?;
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| Refusal::failed("supervision")(error.into()))?;
-    // A process may always make itself more likely to be ended; without /proc it stays as it is.
+    // A process may always make itself more likely to be ended, and slower.
     let _ = std::fs::write("/proc/self/oom_score_adj", FIRST_TO_END);
+    let _ = rustix::process::nice(NICENESS);
     let project = PathFd::new(".")
         .map_err(|error| Refusal::Failed(format!("the project's directory: {error}")))?;
     enter(&program.cwd)?;

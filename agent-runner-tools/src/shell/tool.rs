@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, future::FusedFuture as _, stream};
 use serde::Serialize;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, SemaphorePermit, mpsc},
     time::Instant,
 };
 
@@ -33,6 +33,8 @@ const LOG_PIECES: usize = 8;
 const LOG_REST: Duration = Duration::from_secs(20);
 /// What the tool needs besides the time of the program.
 const BESIDES: Duration = Duration::from_secs(60);
+/// Longest time that a call waits for others to end.
+const TURN: Duration = Duration::from_secs(30);
 /// Most of the output that is told with an error, in bytes.
 const TOLD_BYTES_MAX: usize = 2 * 1024;
 
@@ -77,6 +79,19 @@ impl Shell {
         limits.check()?;
         let permits = Arc::new(Semaphore::new(limits.calls_max));
         Ok(Self { workspace, limits: Arc::new(limits), launcher, permits })
+    }
+
+    /// Waits until one program more may run.
+    async fn turn(&self, cx: &ToolCx) -> Result<SemaphorePermit<'_>, ToolError> {
+        let turn = tokio::time::timeout(TURN, self.permits.acquire());
+        match cx.cancel.run_until_cancelled(turn).await {
+            Some(Ok(Ok(permit))) => Ok(permit),
+            Some(_) => {
+                let said = "too many programs run at once; try again later";
+                Err(ToolError::new(ToolErrorKind::RateLimited, said))
+            }
+            None => Err(ToolError::new(ToolErrorKind::Cancelled, "the program was not started")),
+        }
     }
 
     /// The supervisor, and what its program must not say.
@@ -226,13 +241,7 @@ impl TypedTool for Shell {
 
     async fn run(&self, args: ShellArgs, cx: &ToolCx) -> Result<ToolOutput, ToolError> {
         let request = args.check(cx, &self.limits)?;
-        let cancelled = || ToolError::new(ToolErrorKind::Cancelled, "the program was not started");
-        let _permit = cx
-            .cancel
-            .run_until_cancelled(self.permits.acquire())
-            .await
-            .and_then(Result::ok)
-            .ok_or_else(cancelled)?;
+        let _permit = self.turn(cx).await?;
         let began = Instant::now();
         let (running, hidden) = self.start(&request, cx).await?;
         let (pieces, kept) = mpsc::channel(LOG_PIECES);

@@ -2,8 +2,9 @@
 
 use std::{
     fs::{self, File},
-    io::Read as _,
+    io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -14,6 +15,7 @@ use rustix::{
     process::{Pid, test_kill_process},
 };
 use serde_json::json;
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, without_landlock};
@@ -38,6 +40,12 @@ impl Alive {
         let path = project.join("alive");
         mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         // Open for both, so that it opens at once.
+        let pipe = File::options().read(true).write(true).open(&path).unwrap();
+        Self { path, pipe: Some(pipe) }
+    }
+
+    /// That of a project of another process.
+    fn of(path: PathBuf) -> Self {
         let pipe = File::options().read(true).write(true).open(&path).unwrap();
         Self { path, pipe: Some(pipe) }
     }
@@ -131,6 +139,34 @@ async fn dropping_the_call_ends_stubborn_grandchildren_too() {
         ended = call => panic!("it ended by itself: {ended:?}"),
         () = alive.up() => {}
     }
+    alive.gone().await;
+}
+
+/// Not a test: a server that is going to be killed.
+#[tokio::test]
+#[ignore = "`killing_the_server_ends_them_too` starts it"]
+async fn victim() {
+    let world = World::confined();
+    let _alive = Alive::new(&world.project());
+    println!("\nPROJECT {}", world.project().display());
+    world.sh(STUBBORN).await;
+}
+
+#[tokio::test]
+async fn killing_the_server_ends_them_too() {
+    let temp = TempDir::new().unwrap();
+    let mut server = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ending::victim", "--ignored", "--nocapture"])
+        .env("TMPDIR", temp.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(server.stdout.take().unwrap()).lines();
+    let project = told.find_map(|line| Some(line.unwrap().strip_prefix("PROJECT ")?.to_owned()));
+    let mut alive = Alive::of(PathBuf::from(project.unwrap()).join("alive"));
+    alive.up().await;
+    server.kill().unwrap();
+    server.wait().unwrap();
     alive.gone().await;
 }
 

@@ -91,6 +91,15 @@ async fn calls_wait_for_each_other_above_their_number() {
     assert_eq!(other.unwrap().value["exit_code"], 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_does_not_wait_for_ever_for_others() {
+    let mut world = World::new();
+    world.limits.calls_max = 0;
+    let error = world.call(json!({"argv": ["true"]})).await.unwrap_err();
+    assert_eq!(error.kind(), ToolErrorKind::RateLimited);
+    assert!(!error.effect_possible());
+}
+
 #[test]
 fn limits_that_make_no_sense_are_refused() {
     let world = World::new();
