@@ -1,6 +1,6 @@
 //! What a program keeps of its rights.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
@@ -37,7 +37,8 @@ pub fn missing_confinement() -> Vec<String> {
     if strict().scope(Scope::from_all(SCOPES)).is_err() {
         missing.push("Landlock for signals (Linux 6.12, enabled)".to_owned());
     }
-    if !Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {
+    let own = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !own.lines().any(|line| line.starts_with("Seccomp:")) {
         missing.push("seccomp filters".to_owned());
     }
     missing
@@ -101,6 +102,12 @@ fn limit(program: &Program) -> Result<(), Refusal> {
 fn drop_capabilities() -> Result<(), Refusal> {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    // Who has none may not be allowed to ask.
+    if rustix::thread::capabilities(None).is_ok_and(|has| {
+        has.effective.is_empty() && has.permitted.is_empty() && has.inheritable.is_empty()
+    }) {
+        return Ok(());
+    }
     // Before Linux 4.3 there are no ambient capabilities to clear.
     let _ = rustix::thread::clear_ambient_capability_set();
     rustix::thread::set_capabilities(None, sets)

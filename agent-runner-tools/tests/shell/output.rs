@@ -1,10 +1,19 @@
 //! What comes back of a program.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use agent_runner_core::tool::ToolErrorKind;
-use agent_runner_tools::shell::Launcher;
+use agent_runner_core::tool::{
+    ByteStream, Fact, KeptArtifact, NewArtifact, Tool as _, ToolError, ToolErrorKind, ToolHost,
+    Typed,
+};
+use agent_runner_tools::shell::{Launcher, Shell};
+use async_trait::async_trait;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::world::{Witness, World};
 
@@ -99,6 +108,62 @@ async fn the_log_of_a_flood_is_bounded_too() {
     assert!(content.ends_with(b"the output went on]\n"));
 }
 
+/// The most memory that this process ever had, in KiB.
+fn memory_peak() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_flood_takes_no_more_memory_than_is_shown() {
+    let world = World::confined();
+    world.run(["true"]).await;
+    let before = memory_peak();
+    let ran = world.sh("yes | head -c 50000000").await;
+    assert_eq!((&ran["exit_code"], &ran["truncated"]), (&json!(0), &json!(true)));
+    let more = memory_peak() - before;
+    assert!(more < 16 * 1024, "{more} KiB");
+}
+
+/// A host whose store hangs.
+#[derive(Debug, Default)]
+struct Stuck(Witness);
+
+#[async_trait]
+impl ToolHost for Stuck {
+    fn show(&self, text: &str) {
+        self.0.show(text);
+    }
+
+    async fn record(&self, fact: Fact) -> Result<(), ToolError> {
+        self.0.record(fact).await
+    }
+
+    async fn keep(&self, _: NewArtifact, _: ByteStream) -> Result<KeptArtifact, ToolError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_holds_back_no_cancelling() {
+    let world = World::confined();
+    let host = Arc::new(Stuck::default());
+    let cancel = CancellationToken::new();
+    let cx = world.cx().with_host(host.clone()).with_cancel(cancel.clone());
+    let tool = world.tool();
+    let call = tool.call(json!({"argv": ["sh", "-c", "while :; do echo flood; done"]}), &cx);
+    let mut shown = host.0.shown.subscribe();
+    let cancelling = async {
+        shown.wait_for(|shown| shown.len() > 100_000).await.unwrap();
+        cancel.cancel();
+        Instant::now()
+    };
+    let (ended, at) = tokio::join!(call, cancelling);
+    assert_eq!(ended.unwrap_err().kind(), ToolErrorKind::Cancelled);
+    assert!(at.elapsed() < Duration::from_secs(3), "{:?}", at.elapsed());
+}
+
 #[tokio::test]
 async fn a_short_output_makes_no_artifact_and_a_host_that_keeps_none_no_error() {
     let mut world = World::confined();
@@ -138,14 +203,9 @@ async fn a_launcher_that_is_none_is_an_error_and_no_hang() {
     let world = World::new();
     for (program, sure) in [("/bin/true", false), ("/does/not/exist", true)] {
         let launcher = Launcher::program(program.into());
-        let shell = agent_runner_tools::shell::Shell::new(
-            world.workspace.clone(),
-            world.limits.clone(),
-            launcher,
-        );
-        let tool = agent_runner_core::tool::Typed::new(shell.unwrap());
-        let cx = world.cx();
-        let call = agent_runner_core::tool::Tool::call(&tool, json!({"argv": ["true"]}), &cx);
+        let shell = Shell::new(world.workspace.clone(), world.limits.clone(), launcher).unwrap();
+        let (tool, cx) = (Typed::new(shell), world.cx());
+        let call = tool.call(json!({"argv": ["true"]}), &cx);
         let error = tokio::time::timeout(Duration::from_secs(20), call).await.unwrap().unwrap_err();
         assert!(error.for_model().contains("tell the operator"), "{error}");
         assert!(!(sure && error.effect_possible()), "{error}");
