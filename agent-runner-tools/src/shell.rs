@@ -6,6 +6,11 @@
 //! end closes, for whatever reason, it kills everything that the program started. The second one
 //! gives up every right that the program must not have, and becomes the program.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the guard of programs: it starts them, and reads what the kernel says of them"
+)]
+
 mod args;
 mod confine;
 mod end;

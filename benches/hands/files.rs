@@ -78,7 +78,7 @@ async fn calls(
 ) -> Duration {
     let began = Instant::now();
     for n in 0..FILES {
-        let cx = ToolCx::new(project, StepKey::new("s").unwrap(), "k");
+        let cx = ToolCx::new(project, StepKey::new("s"), "k");
         tool.call(arguments(n), &cx).await.unwrap();
     }
     began.elapsed()

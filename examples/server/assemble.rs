@@ -9,21 +9,14 @@ use agent_runner::{
     engine::{Engine, EngineOptions},
     llm::LlmProvider,
     providers::{ObjectBlobs, SqliteOptions, SqliteStore},
-    time::SystemClock,
-    tool::Tool,
-    tools::{
-        StandardTools,
-        fs::{FsLimits, Workspace},
-        http::HttpClient,
-        net::{GuardedClient, NetLimits, Reach},
-        web::{Web, WebOptions},
-    },
+    tools::fs::{FsLimits, Workspace},
 };
 use anyhow::Context as _;
 
 use crate::{
     choice::{self, Choice},
-    config::{Config, ConfigError, WebAccess},
+    config::{Config, ConfigError},
+    hands,
     providers::{Providers, hint},
 };
 
@@ -67,7 +60,7 @@ pub(crate) async fn engine(
         .options(options)
         .files(Arc::new(workspace.clone()))
         .blobs(Arc::new(blobs(config)?))
-        .tools(tools(config, &workspace)?);
+        .tools(hands::tools(config, &workspace)?);
     Ok(providers.add_to(builder).build()?)
 }
 
@@ -91,35 +84,6 @@ fn blobs(config: &Config) -> anyhow::Result<ObjectBlobs> {
             })
         }
     }
-}
-
-fn tools(config: &Config, workspace: &Workspace) -> anyhow::Result<Vec<Arc<dyn Tool>>> {
-    let client = HttpClient::new(config.http_allow.clone())?;
-    let tools = StandardTools::new(Arc::new(SystemClock))
-        .with_files(workspace)
-        .with_artifacts(workspace)
-        .with_http(client, config.http_post_policy)?;
-    let tools = match web(config)? {
-        Some(web) => tools.with_web(&web),
-        None => tools,
-    };
-    Ok(tools.into_tools())
-}
-
-/// The part of the web that agents reach; `None` when there is none.
-fn web(config: &Config) -> anyhow::Result<Option<Web>> {
-    let reach = match config.web {
-        WebAccess::Open => Reach::Open(config.web_allow.clone()),
-        WebAccess::Listed => Reach::Closed(config.web_allow.clone()),
-        WebAccess::Off => return Ok(None),
-    };
-    let agent = concat!("agent-runner/", env!("CARGO_PKG_VERSION"));
-    let client = GuardedClient::new(reach, NetLimits::default(), agent)?;
-    let mut options = WebOptions::default();
-    options.robots = config.web_robots;
-    options.per_second = config.web_rate;
-    options.burst = options.burst.saturating_add(config.web_rate.get() - 1);
-    Ok(Some(Web::new(client, Arc::new(SystemClock), options)))
 }
 
 /// Refuses a model whose provider does not exist, before a run fails because of it.

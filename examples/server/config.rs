@@ -22,7 +22,7 @@ pub(crate) use self::{
     endpoint::{Endpoint, Key, Kind, Limits},
     error::ConfigError,
     source::Source,
-    value::{LogFormat, WebAccess, duration},
+    value::{LogFormat, ShellAccess, WebAccess, duration},
 };
 use self::{error::Problems, source::Given};
 
@@ -122,6 +122,18 @@ settings! {
     web_robots: bool = "AGENT_RUNNER_WEB_ROBOTS", "true", Value, value::switch;
     /// Requests to one host a second, after a first burst of five.
     web_rate: NonZeroU32 = "AGENT_RUNNER_WEB_RATE", "1", Value, value::rate;
+    /// Whether projects may have agents run programs: `confined` by the kernel, `best_effort` where it cannot, `off`.
+    shell: ShellAccess = "AGENT_RUNNER_SHELL", "confined", Value, value::shell_access;
+    /// Where programs are looked for: absolute directories, separated by colons.
+    shell_path: Vec<PathBuf> = "AGENT_RUNNER_SHELL_PATH", "/usr/local/bin:/usr/bin:/bin", Value, value::search_path;
+    /// Further files and directories that programs may read and run, separated by commas.
+    shell_readable: Vec<PathBuf> = "AGENT_RUNNER_SHELL_READABLE", "", Value, value::paths;
+    /// Further directories in which programs may write, separated by commas.
+    shell_writable: Vec<PathBuf> = "AGENT_RUNNER_SHELL_WRITABLE", "", Value, value::paths;
+    /// Variables of the server that programs get too: names, separated by commas.
+    shell_env: Vec<String> = "AGENT_RUNNER_SHELL_ENV", "", Value, value::names;
+    /// Whether a project may let its programs use the network.
+    shell_network: bool = "AGENT_RUNNER_SHELL_NETWORK", "false", Switch, value::switch;
     /// Model of runs that name none, as provider/model. Unset, the first one that is reachable.
     default_model: Option<ModelName> = "AGENT_RUNNER_DEFAULT_MODEL", "", Value, value::model;
     /// How long steps may take to end after SIGTERM before they are handed over.

@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::{
     args::JsonArgs,
     choice,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, ShellAccess},
     providers::Providers,
     terminal::Terminal,
 };
@@ -61,6 +61,8 @@ pub(crate) async fn doctor(
     checks.extend(database(config).await);
     checks.extend(models(config).await);
     checks.push(address(config));
+    #[cfg(target_os = "linux")]
+    checks.push(programs(config));
     report(&checks, args, terminal)
 }
 
@@ -216,6 +218,26 @@ fn counted(sources: &[Option<FactSource>]) -> String {
         })
         .collect();
     shown.join(", ")
+}
+
+/// Whether programs of agents can be confined.
+#[cfg(target_os = "linux")]
+fn programs(config: &Config) -> Check {
+    let missing = agent_runner::tools::shell::missing_confinement();
+    let (verdict, detail) = match config.shell {
+        ShellAccess::Off => (Verdict::Ok, "off".to_owned()),
+        _ if missing.is_empty() => {
+            (Verdict::Ok, "confined, in projects that allow some".to_owned())
+        }
+        ShellAccess::BestEffort => {
+            (Verdict::Warn, format!("confined in parts; missing: {}", missing.join(", ")))
+        }
+        ShellAccess::Confined => {
+            let missing = missing.join(", ");
+            (Verdict::Warn, format!("not run, for they cannot be confined; missing: {missing}"))
+        }
+    };
+    Check::new(verdict, "programs", detail)
 }
 
 /// Whether the address can be served.

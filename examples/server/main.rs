@@ -6,6 +6,7 @@ mod assemble;
 mod choice;
 mod config;
 mod doctor;
+mod hands;
 mod json;
 mod logging;
 mod migrate;
@@ -27,8 +28,23 @@ use terminal::{Terminal, Tone};
 /// Exit code for wrong usage or configuration, as clap has it.
 const USAGE: u8 = 2;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    // Programs of agents are supervised and confined by this program, started again.
+    #[cfg(target_os = "linux")]
+    if let Some(code) = agent_runner::tools::shell::run_launcher_if_asked() {
+        return code;
+    }
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime.block_on(start()),
+        Err(error) => {
+            Terminal::new(true)
+                .note(Tone::Bad, &format!("error: no threads to work with: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start() -> ExitCode {
     let environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     let no_colour = environment.iter().any(|(name, value)| name == "NO_COLOR" && !value.is_empty());
     let terminal = Terminal::new(no_colour);

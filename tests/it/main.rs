@@ -23,5 +23,6 @@ mod providers;
 mod public_api;
 mod secrets;
 mod service;
+mod shell;
 mod support;
 mod web;

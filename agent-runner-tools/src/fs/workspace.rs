@@ -233,6 +233,7 @@ pub(crate) struct ProgramDir {
 #[cfg(all(feature = "shell", target_os = "linux"))]
 impl Workspace {
     /// The project's directory, if it is not full and has the directory `cwd`.
+    #[expect(clippy::disallowed_methods, reason = "the handle's own name, not an agent's path")]
     pub(crate) async fn for_program(
         &self,
         cx: &ToolCx,

@@ -169,6 +169,49 @@ pub(super) fn web_access(text: &str) -> Result<WebAccess, String> {
     }
 }
 
+/// Whether agents may run programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ShellAccess {
+    Confined,
+    BestEffort,
+    Off,
+}
+
+pub(super) fn shell_access(text: &str) -> Result<ShellAccess, String> {
+    match text {
+        "confined" => Ok(ShellAccess::Confined),
+        "best_effort" => Ok(ShellAccess::BestEffort),
+        "off" => Ok(ShellAccess::Off),
+        _ => Err("not confined, best_effort or off".to_owned()),
+    }
+}
+
+/// The parts of a list that are not empty.
+fn parts(text: &str, between: char) -> impl Iterator<Item = &str> {
+    text.split(between).map(str::trim).filter(|part| !part.is_empty())
+}
+
+fn absolute<'a>(parts: impl Iterator<Item = &'a str>) -> Result<Vec<PathBuf>, String> {
+    parts
+        .map(|part| {
+            let path = PathBuf::from(part);
+            if path.is_absolute() { Ok(path) } else { Err(format!("`{part}` is no absolute path")) }
+        })
+        .collect()
+}
+
+pub(super) fn search_path(text: &str) -> Result<Vec<PathBuf>, String> {
+    absolute(parts(text, ':'))
+}
+
+pub(super) fn paths(text: &str) -> Result<Vec<PathBuf>, String> {
+    absolute(parts(text, ','))
+}
+
+pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
+    Ok(parts(text, ',').map(str::to_owned).collect())
+}
+
 pub(super) fn rate(text: &str) -> Result<NonZeroU32, String> {
     text.parse().map_err(|_| "not a whole number from 1".to_owned())
 }
