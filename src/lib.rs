@@ -17,3 +17,8 @@ pub use agent_runner_tools as tools;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/ADDING_A_PROVIDER.md")]
 mod adding_a_provider {}
+
+/// The blocks of the guide for authors of tools, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/ADDING_A_TOOL.md")]
+mod adding_a_tool {}
