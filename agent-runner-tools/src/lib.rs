@@ -14,6 +14,8 @@ pub mod artifact;
 pub mod fs;
 #[cfg(feature = "web")]
 pub mod http;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 #[cfg(feature = "web")]
 pub mod net;
 #[cfg(all(feature = "shell", target_os = "linux"))]
