@@ -115,8 +115,8 @@ pub(super) async fn list(peer: &Peer<RoleClient>) -> Result<(Vec<Tool>, bool), C
     let mut tools = Vec::new();
     let mut cursor = None;
     for _ in 0..PAGES_MAX {
-        let mut request = ListToolsRequest::default();
-        request.params = Some(PaginatedRequestParams::default().with_cursor(cursor));
+        let params = Some(PaginatedRequestParams::default().with_cursor(cursor));
+        let request = ListToolsRequest { params, ..ListToolsRequest::default() };
         match ask(peer, ClientRequest::ListToolsRequest(request)).await? {
             ServerResult::ListToolsResult(page) => {
                 tools.extend(page.tools);

@@ -18,11 +18,16 @@ pub(super) const TOO_LARGE: ErrorCode = ErrorCode(-32_098);
 /// Most that is repeated of what a server says of an error, in bytes.
 const SAID_BYTES_MAX: usize = 1_000;
 
+type HttpError = StreamableHttpError<HttpFault>;
+
 /// An error of a call, and whether the connection may be to blame.
 pub(super) fn of_call(error: ServiceError, server: &str) -> (ToolError, bool) {
     match error {
         ServiceError::McpError(said) => (of_answer(&said, server), false),
-        ServiceError::TransportSend(error) => (of_transport(&error, server), true),
+        ServiceError::TransportSend(error) => {
+            let fault = error.error.downcast_ref();
+            (of_transport(fault, server), !is_alive(fault))
+        }
         ServiceError::UnexpectedResponse => {
             let told = format!("the MCP server `{server}` answered something else than a result");
             (ToolError::new(Kind::Internal, told).may_have_run(), false)
@@ -60,11 +65,20 @@ fn of_answer(said: &ErrorData, server: &str) -> ToolError {
     .with_code("mcp_error")
 }
 
-fn of_transport(error: &DynamicTransportError, server: &str) -> ToolError {
+/// Whether a failed request shows that the server and its session are there.
+fn is_alive(fault: Option<&HttpError>) -> bool {
+    match fault {
+        Some(StreamableHttpError::HttpStatus(said)) => !matches!(said.status, 401 | 403),
+        Some(StreamableHttpError::ResponseBodyTooLarge { .. }) => true,
+        _ => false,
+    }
+}
+
+fn of_transport(fault: Option<&HttpError>, server: &str) -> ToolError {
     use StreamableHttpError as E;
     let new = |kind, what: &str| ToolError::new(kind, format!("the MCP server `{server}` {what}"));
     let broke = || new(Kind::Network, "could not be reached, or did not answer").may_have_run();
-    match error.error.downcast_ref::<StreamableHttpError<HttpFault>>() {
+    match fault {
         Some(E::Client(HttpFault::Connect)) => {
             new(Kind::Network, "cannot be reached; nothing was sent")
         }
@@ -150,7 +164,7 @@ fn transport(error: &DynamicTransportError) -> ConnectError {
         return ConnectError::new(format!("the server does not read: {}", error.kind()));
     }
     // Made to tell nothing private by the HTTP client.
-    match error.downcast_ref::<StreamableHttpError<HttpFault>>() {
+    match error.downcast_ref::<HttpError>() {
         Some(StreamableHttpError::HttpStatus(status)) if matches!(status.status, 401 | 403) => {
             ConnectError::new(format!(
                 "the server does not accept the credentials ({})",

@@ -130,6 +130,15 @@ impl McpSource {
         }
     }
 
+    /// Waits until a report is as wanted, for programs that begin when the tools are there.
+    pub async fn wait_until(&self, wanted: impl Fn(&McpReport) -> bool) {
+        let mut news = self.link.state.subscribe();
+        while !wanted(&self.report()) {
+            // The sender lives as long as this value.
+            let _ = news.changed().await;
+        }
+    }
+
     /// Connects, and connects again whenever that is necessary, until `stop` fires; then ends
     /// the connection, and the program of a server that is one. A second call waits for the
     /// first to end.
@@ -194,6 +203,8 @@ impl McpSource {
             }
         }
         self.known().catalogue = catalogue;
+        // Whoever waits for news looks again.
+        self.link.state.send_modify(|_| {});
         Ok(())
     }
 
