@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use rmcp::{
     RoleClient,
-    model::ServerNotification,
+    model::{
+        CustomRequest, Implementation, InitializeResult, JsonRpcNotification, RequestId,
+        ServerCapabilities, ServerNotification, ServerRequest, ServerResult,
+    },
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
     transport::Transport,
 };
@@ -15,6 +18,15 @@ use super::{bucket::Bucket, secret::Redactor, text};
 
 /// Most of one line that is logged, in bytes.
 const LOG_BYTES_MAX: usize = 1_024;
+
+/// Longest id of a request, and longest name of a version.
+const ID_BYTES_MAX: usize = 100;
+
+type Message = RxJsonRpcMessage<RoleClient>;
+
+/// A server says more than anybody listens to.
+#[derive(Debug)]
+struct Flood;
 
 /// Writes what a server says into our log: little, clean, and without secrets.
 #[derive(Debug)]
@@ -43,8 +55,8 @@ impl ServerLog {
     }
 }
 
-/// A transport of which only answers, requests at a moderate rate, and withdrawn requests come
-/// through. It acts on the news that the list of tools changed, logs what the server wants
+/// A transport of which only answers, and requests at a moderate rate and without their contents,
+/// come through. It acts on the news that the list of tools changed, logs what the server wants
 /// logged, and drops the rest.
 #[derive(Debug)]
 pub(super) struct Guarded<T> {
@@ -66,43 +78,69 @@ impl<T> Guarded<T> {
         }
     }
 
-    /// Whether the client may see it; `None` when the server floods.
-    #[expect(deprecated, reason = "servers of today still send what they want logged")]
-    fn admit(&mut self, message: &RxJsonRpcMessage<RoleClient>) -> Option<bool> {
-        let notification = match message {
-            RxJsonRpcMessage::<RoleClient>::Response(_)
-            | RxJsonRpcMessage::<RoleClient>::Error(_) => {
-                return Some(true);
+    /// The part of a message that the client may see, if there is one; an error when the
+    /// connection has to end.
+    fn admit(&mut self, message: Message) -> Result<Option<Message>, Flood> {
+        match message {
+            Message::Response(mut response) => {
+                if let ServerResult::InitializeResult(server) = &mut response.result {
+                    shorten(server)?;
+                }
+                Ok(Some(Message::Response(response)))
             }
-            RxJsonRpcMessage::<RoleClient>::Request(_) => {
-                return self.may_go_on().then(|| self.requests.pass());
+            // One without an id answers nothing.
+            Message::Error(error) => Ok(error.id.is_some().then_some(Message::Error(error))),
+            Message::Request(mut request) => {
+                self.may_go_on()?;
+                let long = matches!(&request.id, RequestId::String(id) if id.len() > ID_BYTES_MAX);
+                if long || !self.requests.pass() {
+                    return Ok(None);
+                }
+                if !matches!(request.request, ServerRequest::PingRequest(_)) {
+                    // It will be refused, whatever it says.
+                    let nameless = CustomRequest::new("refused", None);
+                    request.request = ServerRequest::CustomRequest(nameless);
+                }
+                Ok(Some(Message::Request(request)))
             }
-            RxJsonRpcMessage::<RoleClient>::Notification(notification) => {
-                &notification.notification
+            Message::Notification(notification) => {
+                self.may_go_on()?;
+                Ok(self.hear(notification))
             }
-        };
-        if !self.may_go_on() {
-            return None;
         }
-        match notification {
+    }
+
+    #[expect(deprecated, reason = "servers of today still send what they want logged")]
+    fn hear(&mut self, notification: JsonRpcNotification<ServerNotification>) -> Option<Message> {
+        match &notification.notification {
             ServerNotification::ToolListChangedNotification(_) => self.changed.notify_one(),
             ServerNotification::LoggingMessageNotification(message) => {
                 let said = message.params.data.to_string();
                 self.log.say("notification", text::cut(&said, 4 * LOG_BYTES_MAX));
             }
-            ServerNotification::CancelledNotification(_) => return Some(self.requests.pass()),
             _ => {}
         }
-        Some(false)
+        None
     }
 
-    fn may_go_on(&mut self) -> bool {
-        let may = self.news.pass();
-        if !may {
-            self.log.say("flood", "says too much unasked; the connection is closed");
-        }
-        may
+    fn may_go_on(&mut self) -> Result<(), Flood> {
+        self.news.pass().then_some(()).ok_or(Flood)
     }
+}
+
+/// A server introduces itself with what is of use here.
+fn shorten(server: &mut InitializeResult) -> Result<(), Flood> {
+    if server.protocol_version.as_str().len() > ID_BYTES_MAX {
+        return Err(Flood);
+    }
+    let (name, version) = (&server.server_info.name, &server.server_info.version);
+    server.server_info = Implementation::new(text::line(name, 200), text::line(version, 100));
+    server.instructions = None;
+    server.meta = None;
+    let tools = server.capabilities.tools.take();
+    server.capabilities = ServerCapabilities::default();
+    server.capabilities.tools = tools;
+    Ok(())
 }
 
 impl<T: Transport<RoleClient>> Transport<RoleClient> for Guarded<T> {
@@ -117,11 +155,16 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Guarded<T> {
 
     /// # Cancellation
     /// As safe as the inner transport: nothing is held while it is awaited.
-    async fn receive(&mut self) -> Option<RxJsonRpcMessage<RoleClient>> {
+    async fn receive(&mut self) -> Option<Message> {
         loop {
             let message = self.inner.receive().await?;
-            if self.admit(&message)? {
-                return Some(message);
+            match self.admit(message) {
+                Ok(Some(message)) => return Some(message),
+                Ok(None) => {}
+                Err(Flood) => {
+                    self.log.say("flood", "too much unasked; the connection is closed");
+                    return None;
+                }
             }
         }
     }
@@ -130,3 +173,6 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Guarded<T> {
         self.inner.close()
     }
 }
+
+#[cfg(test)]
+mod tests;

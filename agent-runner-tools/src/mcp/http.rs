@@ -1,6 +1,12 @@
 //! A server that is a service.
 
-use std::{collections::HashMap, error::Error, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    error::Error,
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::{StreamExt as _, stream::BoxStream};
 use reqwest::{
@@ -20,10 +26,12 @@ use rmcp::{
     },
 };
 use rmcp_sse::Sse;
+use secrecy::SecretString;
 use serde_json::Value;
 
 use super::{
-    config::{McpLimits, McpServerError, parse_header, parse_url},
+    config::{McpServerError, parse_header, parse_url},
+    link::Link,
     secret::Redactor,
 };
 
@@ -83,6 +91,7 @@ fn tell_less(error: StreamableHttpError<reqwest::Error>) -> Fault {
 struct HttpClient {
     inner: Client,
     redactor: Arc<Redactor>,
+    link: Arc<Link>,
 }
 
 impl HttpClient {
@@ -90,7 +99,7 @@ impl HttpClient {
         &self,
         events: BoxStream<'static, Result<Sse, SseError>>,
     ) -> BoxStream<'static, Result<Sse, SseError>> {
-        let redactor = Arc::clone(&self.redactor);
+        let (redactor, link) = (Arc::clone(&self.redactor), Arc::clone(&self.link));
         let clean = move |mut event: Sse| {
             if let Some(data) = event.data.as_mut()
                 && let Ok(mut value) = serde_json::from_str::<Value>(data)
@@ -100,7 +109,14 @@ impl HttpClient {
             }
             event
         };
-        events.map(move |event| event.map(&clean)).boxed()
+        let look = move |event: Result<Sse, SseError>| {
+            if event.is_err() {
+                // Streams break when services die, or only by themselves: somebody has to look.
+                link.suspect.notify_one();
+            }
+            event.map(&clean)
+        };
+        events.map(look).boxed()
     }
 
     fn cleaned_message(&self, message: ServerJsonRpcMessage) -> ServerJsonRpcMessage {
@@ -231,10 +247,11 @@ pub(super) struct HttpEndpoint {
 impl HttpEndpoint {
     pub(super) fn new(
         url: &str,
-        headers: &std::collections::BTreeMap<String, secrecy::SecretString>,
-        limits: &McpLimits,
+        headers: &BTreeMap<String, SecretString>,
         redactor: Redactor,
+        link: &Arc<Link>,
     ) -> Result<Self, McpServerError> {
+        let limits = &link.limits;
         // Fails when the program has installed one already, which then is the one to use.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
@@ -265,7 +282,8 @@ impl HttpEndpoint {
         retry.max_times = Some(10);
         retry.max_delay = Some(Duration::from_secs(30));
         config.retry_config = Arc::new(retry);
-        Ok(Self { client: HttpClient { inner, redactor: Arc::new(redactor) }, config })
+        let client = HttpClient { inner, redactor: Arc::new(redactor), link: Arc::clone(link) };
+        Ok(Self { client, config })
     }
 
     /// A new conversation.

@@ -89,13 +89,13 @@ impl McpSource {
     ) -> Result<Arc<Self>, McpServerError> {
         server.check()?;
         let redactor = Redactor::new(server.secrets());
+        let link = Arc::new(Link::new(server.name.clone(), server.limits));
         let http = match &server.transport {
             McpTransport::Http { url, headers } => {
-                Some(HttpEndpoint::new(url, headers, &server.limits, redactor.clone())?)
+                Some(HttpEndpoint::new(url, headers, redactor.clone(), &link)?)
             }
             McpTransport::Stdio { .. } => None,
         };
-        let link = Arc::new(Link::new(server.name.clone(), server.limits));
         Ok(Arc::new(Self {
             server,
             http,
