@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use rmcp::{
-    ErrorData, Peer, RoleClient, ServiceExt as _,
+    ErrorData, Peer, RoleClient,
     model::{
         ClientCapabilities, ClientConfig, ClientRequest, ClientResult, ErrorCode, Implementation,
         ListToolsRequest, PaginatedRequestParams, PingRequest, ProtocolVersion, ServerNotification,
-        ServerRequest, ServerResult, Tool,
+        ServerRequest, ServerResult, SubscriptionFilter, SubscriptionsListenRequest,
+        SubscriptionsListenRequestParams, Tool,
     },
-    service::{NotificationContext, PeerRequestOptions, RequestContext, RunningService, Service},
+    service::{
+        ClientLifecycleMode, ClientServiceExt as _, NotificationContext, PeerRequestOptions,
+        RequestContext, RunningService, Service,
+    },
     transport::Transport,
 };
 use tokio::sync::Notify;
@@ -66,12 +70,22 @@ impl Service<RoleClient> for Client {
 
 pub(super) type Running = RunningService<RoleClient, Client>;
 
+/// How a conversation begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// With the handshake that the protocol had until 2025-11-25.
+    Handshake,
+    /// Without one, as since 2026-07-28.
+    Discovery,
+}
+
 /// Connects to a server and introduces the client. Dropping the future undoes all of it.
 pub(super) async fn open(
     server: &McpServer,
     http: Option<&HttpEndpoint>,
     redactor: &Redactor,
     changed: &Arc<Notify>,
+    opening: Opening,
 ) -> Result<Running, ConnectError> {
     let log = || ServerLog::new(&server.name, redactor.clone());
     match (&server.transport, http) {
@@ -79,20 +93,26 @@ pub(super) async fn open(
             let size = server.limits.message_bytes_max;
             let own = (redactor.clone(), log());
             let transport = StdioTransport::spawn(program, args, env, size, own)?;
-            serve(transport, log(), changed).await
+            serve(Guarded::new(transport, log(), Arc::clone(changed)), opening).await
         }
-        (McpTransport::Http { .. }, Some(http)) => serve(http.open(), log(), changed).await,
+        (McpTransport::Http { .. }, Some(http)) => {
+            serve(Guarded::new(http.open(), log(), Arc::clone(changed)), opening).await
+        }
         (McpTransport::Http { .. }, None) => Err(ConnectError::new("there is no HTTP client")),
     }
 }
 
 async fn serve<T: Transport<RoleClient> + 'static>(
-    transport: T,
-    log: ServerLog,
-    changed: &Arc<Notify>,
+    transport: Guarded<T>,
+    opening: Opening,
 ) -> Result<Running, ConnectError> {
-    let guarded = Guarded::new(transport, log, Arc::clone(changed));
-    Ok(Box::pin(Client.serve(guarded)).await?)
+    let lifecycle = match opening {
+        Opening::Handshake => ClientLifecycleMode::Initialize,
+        Opening::Discovery => ClientLifecycleMode::Discover {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+        },
+    };
+    Ok(Box::pin(Client.serve_with_lifecycle(transport, lifecycle)).await?)
 }
 
 /// What the server calls itself.
@@ -104,6 +124,21 @@ pub(super) fn info(peer: &Peer<RoleClient>) -> Option<McpServerInfo> {
         version: server.map(|server| text::line(&server.version, 100)).unwrap_or_default(),
         protocol: text::line(info.protocol_version.as_str(), 40),
     })
+}
+
+/// Asks for news of the list of tools, where they do not come unasked.
+pub(super) async fn subscribe(peer: &Peer<RoleClient>) -> Result<(), ConnectError> {
+    let unasked = peer.peer_info().is_none_or(|info| info.protocol_version.has_initialize());
+    if unasked {
+        return Ok(());
+    }
+    let filter = SubscriptionFilter::builder().tools_list_changed().build();
+    let params = SubscriptionsListenRequestParams::new(filter);
+    let request = SubscriptionsListenRequest::new(params);
+    // It is answered when it ends. The news come as notifications, which the guard hears.
+    let request = ClientRequest::SubscriptionsListenRequest(request);
+    peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await?;
+    Ok(())
 }
 
 /// Lists the tools, up to [`TOOLS_MAX`]; and whether there are more.

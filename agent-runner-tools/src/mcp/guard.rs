@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rmcp::{
     RoleClient,
     model::{
-        CustomRequest, Implementation, InitializeResult, JsonRpcNotification, RequestId,
+        CustomRequest, DiscoverResult, Implementation, InitializeResult, RequestId,
         ServerCapabilities, ServerNotification, ServerRequest, ServerResult,
     },
     service::{RxJsonRpcMessage, TxJsonRpcMessage},
@@ -83,8 +83,10 @@ impl<T> Guarded<T> {
     fn admit(&mut self, message: Message) -> Result<Option<Message>, Flood> {
         match message {
             Message::Response(mut response) => {
-                if let ServerResult::InitializeResult(server) = &mut response.result {
-                    shorten(server)?;
+                match &mut response.result {
+                    ServerResult::InitializeResult(server) => shorten(server)?,
+                    ServerResult::DiscoverResult(server) => shorten_discovered(server),
+                    _ => {}
                 }
                 Ok(Some(Message::Response(response)))
             }
@@ -105,14 +107,15 @@ impl<T> Guarded<T> {
             }
             Message::Notification(notification) => {
                 self.may_go_on()?;
-                Ok(self.hear(notification))
+                self.hear(&notification.notification);
+                Ok(None)
             }
         }
     }
 
     #[expect(deprecated, reason = "servers of today still send what they want logged")]
-    fn hear(&mut self, notification: JsonRpcNotification<ServerNotification>) -> Option<Message> {
-        match &notification.notification {
+    fn hear(&mut self, notification: &ServerNotification) {
+        match notification {
             ServerNotification::ToolListChangedNotification(_) => self.changed.notify_one(),
             ServerNotification::LoggingMessageNotification(message) => {
                 let said = message.params.data.to_string();
@@ -120,7 +123,6 @@ impl<T> Guarded<T> {
             }
             _ => {}
         }
-        None
     }
 
     fn may_go_on(&mut self) -> Result<(), Flood> {
@@ -137,10 +139,29 @@ fn shorten(server: &mut InitializeResult) -> Result<(), Flood> {
     server.server_info = Implementation::new(text::line(name, 200), text::line(version, 100));
     server.instructions = None;
     server.meta = None;
-    let tools = server.capabilities.tools.take();
-    server.capabilities = ServerCapabilities::default();
-    server.capabilities.tools = tools;
+    shorten_capabilities(&mut server.capabilities);
     Ok(())
+}
+
+/// The same of a server without a handshake. Of its metadata only its name is used.
+fn shorten_discovered(server: &mut DiscoverResult) {
+    server.instructions = None;
+    server.supported_versions.retain(|version| version.as_str().len() <= ID_BYTES_MAX);
+    server.supported_versions.truncate(32);
+    let info = server.server_info().map(|info| {
+        Implementation::new(text::line(&info.name, 200), text::line(&info.version, 100))
+    });
+    server.meta = None;
+    if let Some(info) = info {
+        server.set_server_info(info);
+    }
+    shorten_capabilities(&mut server.capabilities);
+}
+
+fn shorten_capabilities(capabilities: &mut ServerCapabilities) {
+    let tools = capabilities.tools.take();
+    *capabilities = ServerCapabilities::default();
+    capabilities.tools = tools;
 }
 
 impl<T: Transport<RoleClient>> Transport<RoleClient> for Guarded<T> {

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use super::{
     catalogue::Catalogue,
     config::{McpServer, McpServerError, McpTransport},
-    connection::{self, Running, TOOLS_MAX},
+    connection::{self, Opening, Running, TOOLS_MAX},
     error::ConnectError,
     http::HttpEndpoint,
     link::{Link, State, Up},
@@ -173,18 +173,31 @@ impl McpSource {
         self.link.state.send_replace(State::Down("it was stopped".to_owned()));
     }
 
-    /// Connects and lists the tools.
+    /// Connects and lists the tools. A server that refuses the handshake may be one of those
+    /// that have none any more.
     async fn connect(&self) -> Result<Running, ConnectError> {
-        let running =
-            connection::open(&self.server, self.http.as_ref(), &self.redactor, &self.changed)
-                .await?;
-        match self.refresh(running.peer()).await {
+        let running = match self.open(Opening::Handshake).await {
+            Err(error) if error.refused => {
+                self.open(Opening::Discovery).await.map_err(|_| error)?
+            }
+            result => result?,
+        };
+        let begun = async {
+            connection::subscribe(running.peer()).await?;
+            self.refresh(running.peer()).await
+        };
+        match begun.await {
             Ok(()) => Ok(running),
             Err(error) => {
                 close(running).await;
                 Err(error)
             }
         }
+    }
+
+    async fn open(&self, opening: Opening) -> Result<Running, ConnectError> {
+        let http = self.http.as_ref();
+        connection::open(&self.server, http, &self.redactor, &self.changed, opening).await
     }
 
     /// Reads the list of tools.

@@ -151,6 +151,22 @@ async fn a_source_reports_how_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_a_handshake_is_spoken_to_as_well() {
+    let world = World::stdio("modern").await;
+    world.connected(1).await;
+    let server = world.source.report().server.unwrap();
+    assert_eq!((&*server.name, &*server.protocol), ("strange", "2026-07-28"));
+    let output = world.call("echo", json!({"text": "hello"})).await.unwrap();
+    assert_eq!(output.value, json!("hello"));
+    world.call("grow", json!({})).await.unwrap();
+    let grown = |report: &agent_runner_tools::mcp::McpReport| {
+        report.tools.contains(&"strange.grown".to_owned())
+    };
+    timeout(PATIENCE, world.source.wait_until(grown)).await.expect("it was not read again");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_runs_once_at_a_time_and_again_after_it_was_stopped() {
     let world = World::stdio("plain").await;
     world.connected(1).await;

@@ -51,10 +51,13 @@ struct Service {
 
 impl Service {
     async fn start(ear: &Ear, at: Option<SocketAddr>) -> Self {
+        Self::start_kind(ear, at, Kind::Plain).await
+    }
+
+    async fn start_kind(ear: &Ear, at: Option<SocketAddr>, kind: Kind) -> Self {
         let mood = Arc::new(Mood::default());
         let sessions = Arc::new(LocalSessionManager::default());
-        let strange =
-            Strange { told: Told::connect(&ear.address), kind: Kind::Plain, grown: Arc::default() };
+        let strange = Strange::new(Told::connect(&ear.address), kind);
         let service = StreamableHttpService::new(
             move || Ok(strange.clone()),
             sessions.clone(),
@@ -234,6 +237,23 @@ async fn calls_of_a_service_are_withdrawn() {
 async fn a_list_of_a_service_that_changes_is_read_again() {
     let (world, _service) = world().await;
     world.connected(1).await;
+    world.call("grow", json!({})).await.unwrap();
+    let grown = |report: &agent_runner_tools::mcp::McpReport| {
+        report.tools.contains(&"strange.grown".to_owned())
+    };
+    timeout(PATIENCE, world.source.wait_until(grown)).await.expect("it was not read again");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_without_a_handshake_is_spoken_to_as_well() {
+    let ear = Ear::open().await;
+    let service = Service::start_kind(&ear, None, Kind::Modern).await;
+    let world = World::of(ear, service.server());
+    world.connected(1).await;
+    assert_eq!(world.source.report().server.unwrap().protocol, "2026-07-28");
+    let output = world.call("add", json!({"a": 2, "b": 3})).await.unwrap();
+    assert_eq!(output.value, json!({"sum": 5}));
     world.call("grow", json!({})).await.unwrap();
     let grown = |report: &agent_runner_tools::mcp::McpReport| {
         report.tools.contains(&"strange.grown".to_owned())

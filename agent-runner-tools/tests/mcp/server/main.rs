@@ -29,6 +29,7 @@ async fn main() {
     let kind = match &*mode {
         "evil" => Kind::Evil,
         "endless" => Kind::Endless,
+        "modern" => Kind::Modern,
         _ => Kind::Plain,
     };
     match &*mode {
@@ -61,7 +62,7 @@ async fn main() {
         }
         _ => {}
     }
-    let strange = Strange { told: told.clone(), kind, grown: std::sync::Arc::default() };
+    let strange = Strange::new(told.clone(), kind);
     let running = strange.serve(rmcp::transport::stdio()).await.unwrap();
     let _ = running.waiting().await;
     told.say("ended");

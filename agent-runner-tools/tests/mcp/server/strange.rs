@@ -1,6 +1,7 @@
 //! An MCP server that behaves in every way that servers do. It tells a test what happens to it.
 
 use std::{
+    borrow::Cow,
     io::Write as _,
     net::TcpStream,
     sync::{
@@ -14,12 +15,14 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorCode,
-        Implementation, JsonObject, ListToolsResult, PaginatedRequestParams, Resource,
-        ResourceContents, ServerCapabilities, ServerConfig, ServerRequest, Tool, ToolAnnotations,
+        Implementation, InitializeRequestParams, InitializeResult, JsonObject, ListToolsResult,
+        PaginatedRequestParams, ProtocolVersion, Resource, ResourceContents, ServerCapabilities,
+        ServerConfig, ServerRequest, SubscriptionFilter, Tool, ToolAnnotations,
     },
-    service::RequestContext,
+    service::{RequestContext, SubscriptionContext},
 };
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// A picture of one pixel.
 pub const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
@@ -47,6 +50,8 @@ pub enum Kind {
     Evil,
     /// Pages without end.
     Endless,
+    /// Without a handshake.
+    Modern,
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +59,14 @@ pub struct Strange {
     pub told: Told,
     pub kind: Kind,
     pub grown: Arc<AtomicBool>,
+    /// Tells those who listen that it has grown.
+    pub growth: Arc<Notify>,
+}
+
+impl Strange {
+    pub fn new(told: Told, kind: Kind) -> Self {
+        Self { told, kind, grown: Arc::default(), growth: Arc::default() }
+    }
 }
 
 fn schema(value: Value) -> Arc<JsonObject> {
@@ -204,6 +217,41 @@ impl ServerHandler for Strange {
             .with_server_info(Implementation::new("strange\u{200b}", "1.2.3"))
     }
 
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        let only: &[ProtocolVersion] = &[ProtocolVersion::V_2026_07_28];
+        match self.kind {
+            Kind::Modern => only.into(),
+            _ => ProtocolVersion::KNOWN_VERSIONS.into(),
+        }
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        Some(requested.clone())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        loop {
+            self.growth.notified().await;
+            context.sink().notify_tool_list_changed().await.unwrap();
+        }
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        if self.kind == Kind::Modern {
+            let code = ErrorCode::UNSUPPORTED_PROTOCOL_VERSION;
+            return Err(ErrorData::new(code, "there is no handshake any more", None));
+        }
+        context.peer.set_peer_info(request.clone());
+        self.negotiate_initialize(&request)
+    }
+
     async fn list_tools(
         &self,
         request: Option<PaginatedRequestParams>,
@@ -213,7 +261,7 @@ impl ServerHandler for Strange {
         let page: usize = cursor.map_or(0, |cursor| cursor.parse().unwrap());
         let (tools, next) = match self.kind {
             // Two pages.
-            Kind::Plain => {
+            Kind::Plain | Kind::Modern => {
                 let all = self.plain();
                 let half = all.len() / 2;
                 let next = (page == 0).then(|| "1".to_owned());
@@ -283,7 +331,10 @@ impl ServerHandler for Strange {
             "image" => image(),
             "grow" => {
                 self.grown.store(true, Ordering::SeqCst);
-                for _ in 0..50 {
+                self.growth.notify_one();
+                // Without a handshake news come only to those who asked for them.
+                let unasked = if self.kind == Kind::Modern { 0 } else { 50 };
+                for _ in 0..unasked {
                     context.peer.notify_tool_list_changed().await.unwrap();
                 }
                 text("grown".to_owned())
