@@ -65,10 +65,9 @@ async fn pictures_and_files_become_artifacts() {
     assert_eq!(output.untrusted.as_deref(), Some("mcp:strange"));
     let names: Vec<_> = output.artifacts.iter().map(|kept| &*kept.name).collect();
     assert_eq!(names, ["strange.image-1.png", "strange.image-3.bin"]);
-    let kept = shelf.0.lock().unwrap();
+    let kept = std::mem::take(&mut *shelf.0.lock().unwrap());
     assert!(kept[0].1.starts_with(b"\x89PNG"), "{:?}", kept[0]);
     assert_eq!(kept[1].1, [0, 1, 2, 3]);
-    drop(kept);
     world.end().await;
 }
 

@@ -4,11 +4,10 @@
     clippy::disallowed_methods,
     clippy::print_stderr,
     clippy::cast_possible_truncation,
-    clippy::indexing_slicing,
     clippy::cast_sign_loss,
+    clippy::indexing_slicing,
     missing_docs,
     unreachable_pub,
-    clippy::too_many_lines,
     reason = "a program for tests"
 )]
 
@@ -40,8 +39,6 @@ async fn main() {
             told.say("input ended");
             return;
         }
-        // Ignores that its input ended, and that it is asked to go.
-        "stubborn" => {}
         "exit" => return,
         // Answers with what is not the protocol.
         "babble" => {
@@ -66,6 +63,7 @@ async fn main() {
     let running = strange.serve(rmcp::transport::stdio()).await.unwrap();
     let _ = running.waiting().await;
     told.say("ended");
+    // Ignores that its input ended, and that it is asked to go.
     if mode == "stubborn" {
         std::future::pending::<()>().await;
     }

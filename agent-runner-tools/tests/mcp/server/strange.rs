@@ -69,34 +69,34 @@ impl Strange {
     }
 }
 
-fn schema(value: Value) -> Arc<JsonObject> {
+fn schema(value: &Value) -> Arc<JsonObject> {
     Arc::new(value.as_object().unwrap().clone())
 }
 
-fn tool(name: &str, description: &str, properties: Value) -> Tool {
+fn tool(name: &str, description: &str, properties: &Value) -> Tool {
     let required: Vec<&String> = properties.as_object().unwrap().keys().collect();
     let input = json!({
         "type": "object", "properties": properties, "required": required,
         "additionalProperties": false,
     });
-    Tool::new(name.to_owned(), description.to_owned(), schema(input))
+    Tool::new(name.to_owned(), description.to_owned(), schema(&input))
 }
 
 fn evil() -> Vec<Tool> {
     let remote =
         json!({"type": "object", "properties": {"a": {"$ref": "https://example.org/a.json"}}});
     vec![
-        tool("hidden", "Reads\u{200b} a\u{202e} page.\u{e0049}\u{e0067}\u{1b}[2J", json!({})),
-        Tool::new("remote", "Has a remote schema.", schema(remote)),
-        Tool::new("array", "Wants a list.", schema(json!({"type": "array"}))),
-        tool("one/two", "Is not really called so.", json!({})),
-        tool("one_two", "Is.", json!({})),
-        tool("twice", "The first.", json!({})),
-        tool("twice", "The second.", json!({})),
-        tool("zero\u{200b}width", "Cannot be told from another.", json!({})),
-        tool(&"long".repeat(20), "Has a long name.", json!({})),
-        tool("silent", "", json!({})),
-        tool("verbose", &"word ".repeat(10_000), json!({})),
+        tool("hidden", "Reads\u{200b} a\u{202e} page.\u{e0049}\u{e0067}\u{1b}[2J", &json!({})),
+        Tool::new("remote", "Has a remote schema.", schema(&remote)),
+        Tool::new("array", "Wants a list.", schema(&json!({"type": "array"}))),
+        tool("one/two", "Is not really called so.", &json!({})),
+        tool("one_two", "Is.", &json!({})),
+        tool("twice", "The first.", &json!({})),
+        tool("twice", "The second.", &json!({})),
+        tool("zero\u{200b}width", "Cannot be told from another.", &json!({})),
+        tool(&"long".repeat(20), "Has a long name.", &json!({})),
+        tool("silent", "", &json!({})),
+        tool("verbose", &"word ".repeat(10_000), &json!({})),
     ]
 }
 
@@ -107,17 +107,17 @@ impl Strange {
             ToolAnnotations::from_raw(None, Some(read), None, Some(idempotent), Some(open))
         };
         let mut tools = vec![
-            tool("echo", "Says it again.", text()).with_annotations(says(false, true, false)),
-            tool("add", "Adds.", json!({"a": {"type": "integer"}, "b": {"type": "integer"}}))
+            tool("echo", "Says it again.", &text()).with_annotations(says(false, true, false)),
+            tool("add", "Adds.", &json!({"a": {"type": "integer"}, "b": {"type": "integer"}}))
                 .with_annotations(says(true, false, false)),
-            tool("look", "Looks around.", json!({})).with_annotations(says(true, false, true)),
-            tool("big", "Says much.", json!({"bytes": {"type": "integer"}})),
-            tool("code", "Answers with an error.", json!({"code": {"type": "integer"}})),
-            tool("env", "Tells its environment.", json!({})),
+            tool("look", "Looks around.", &json!({})).with_annotations(says(true, false, true)),
+            tool("big", "Says much.", &json!({"bytes": {"type": "integer"}})),
+            tool("code", "Answers with an error.", &json!({"code": {"type": "integer"}})),
+            tool("env", "Tells its environment.", &json!({})),
             tool(
                 "wait",
                 "Waits.",
-                json!({"seconds": {"type": "integer", "minimum": 0, "maximum": 900}}),
+                &json!({"seconds": {"type": "integer", "minimum": 0, "maximum": 900}}),
             )
             .with_annotations(says(true, true, false)),
         ];
@@ -134,10 +134,10 @@ impl Strange {
             ("chatter", "Sends notifications."),
             ("header", "Tells the token that it was sent."),
         ] {
-            tools.push(tool(name, description, json!({})));
+            tools.push(tool(name, description, &json!({})));
         }
         if self.grown.load(Ordering::SeqCst) {
-            tools.push(tool("grown", "Was not there before.", json!({})));
+            tools.push(tool("grown", "Was not there before.", &json!({})));
         }
         tools
     }
@@ -272,14 +272,11 @@ impl ServerHandler for Strange {
             Kind::Endless => {
                 self.told.say("page");
                 let page_of_tools = (0..10)
-                    .map(|n| tool(&format!("t{}", page * 10 + n), "One of many.", json!({})));
+                    .map(|n| tool(&format!("t{}", page * 10 + n), "One of many.", &json!({})));
                 (page_of_tools.collect(), Some((page + 1).to_string()))
             }
         };
-        let mut list = ListToolsResult::default();
-        list.tools = tools;
-        list.next_cursor = next;
-        Ok(list)
+        Ok(ListToolsResult { tools, next_cursor: next, ..ListToolsResult::default() })
     }
 
     async fn call_tool(
