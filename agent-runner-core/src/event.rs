@@ -463,6 +463,9 @@ event_bodies! {
         error: ToolErrorKind,
         /// What the model is told.
         for_model: String,
+        /// Whose words are in it, when nobody in charge wrote them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        untrusted: Option<String>,
     }
     /// Somebody sent the run a message.
     "directive.received" DirectiveReceived {

@@ -180,7 +180,7 @@ impl AgentMachine {
                 let text = shown_to_model(output, *model_bytes_max);
                 self.take_result(step, call_id, tool, text, None);
             }
-            EventBody::ToolFailed { step, call_id, tool, for_model, error } => {
+            EventBody::ToolFailed { step, call_id, tool, for_model, error, .. } => {
                 self.take_result(step, call_id, tool, for_model.clone(), Some(*error));
             }
             EventBody::StepCanceled { step, .. } if self.asks(step) => self.phase = Phase::Ask,

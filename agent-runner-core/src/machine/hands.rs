@@ -55,6 +55,11 @@ pub struct Hands {
 impl Hands {
     pub(super) fn apply(&mut self, event: &EventBody) {
         use EventBody as E;
+        if let E::ToolCompleted { untrusted: Some(_), .. }
+        | E::ToolFailed { untrusted: Some(_), .. } = event
+        {
+            self.untrusted = true;
+        }
         match event {
             E::StepStarted { step_kind: StepKind::Tool, name, attempt: 1, .. } => {
                 *self.calls.entry(name.clone()).or_default() += 1;
@@ -69,7 +74,6 @@ impl Hands {
                     *calls = calls.saturating_sub(1);
                 }
             }
-            E::ToolCompleted { untrusted: Some(_), .. } => self.untrusted = true,
             E::ApprovalRequested { approval, step, kind, arguments_sha256, expires_at, .. } => {
                 let state = ApprovalState {
                     id: *approval,
@@ -138,5 +142,27 @@ impl Hands {
     #[must_use]
     pub const fn is_untrusted(&self) -> bool {
         self.untrusted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_read_strangers_words_in_an_error_is_marked_too() {
+        let failed = |untrusted: Option<&str>| EventBody::ToolFailed {
+            step: StepKey::new("turn.1.tool.1"),
+            call_id: "c".to_owned(),
+            tool: "tickets.read".to_owned(),
+            error: ToolErrorKind::InvalidArgs,
+            for_model: "no".to_owned(),
+            untrusted: untrusted.map(str::to_owned),
+        };
+        let mut hands = Hands::default();
+        hands.apply(&failed(None));
+        assert!(!hands.is_untrusted());
+        hands.apply(&failed(Some("mcp:tickets")));
+        assert!(hands.is_untrusted());
     }
 }

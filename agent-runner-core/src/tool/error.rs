@@ -90,6 +90,7 @@ pub struct ToolError {
     code: Option<&'static str>,
     may_have_run: bool,
     retry_after: Option<Duration>,
+    untrusted: Option<String>,
     source: Option<Box<dyn Error + Send + Sync>>,
 }
 
@@ -104,6 +105,7 @@ impl ToolError {
             code: None,
             may_have_run: false,
             retry_after: None,
+            untrusted: None,
             source: None,
         }
     }
@@ -126,6 +128,14 @@ impl ToolError {
     #[must_use]
     pub const fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
+        self
+    }
+
+    /// What the model is told has words of somebody who is not trusted, such as `mcp:tickets`; see
+    /// [`ToolOutput::untrusted`](super::ToolOutput::untrusted).
+    #[must_use]
+    pub fn untrusted(mut self, origin: impl Into<String>) -> Self {
+        self.untrusted = Some(origin.into());
         self
     }
 
@@ -158,6 +168,12 @@ impl ToolError {
     #[must_use]
     pub const fn effect_possible(&self) -> bool {
         self.may_have_run
+    }
+
+    /// Whose words are in what the model is told, when nobody in charge trusts them.
+    #[must_use]
+    pub fn origin(&self) -> Option<&str> {
+        self.untrusted.as_deref()
     }
 
     /// The time to wait before another try.

@@ -40,29 +40,29 @@ pub(super) fn of_call(error: ServiceError, server: &str) -> (ToolError, bool) {
 }
 
 /// What the server answered instead of a result. An answer to malformed or unknown requests says
-/// that nothing ran; any other may have come in the middle.
+/// that nothing ran. Any other may have come in the middle, and its words are left out: of a call
+/// whose outcome is unknown they would be told where nobody knows whose they are.
 fn of_answer(said: &ErrorData, server: &str) -> ToolError {
     let words = text::line(&said.message, SAID_BYTES_MAX);
-    match said.code {
+    let (kind, what) = match said.code {
         TOO_LARGE => {
-            let told =
-                format!("the answer of the MCP server `{server}` is too large; ask for less");
-            ToolError::new(Kind::TooLarge, told).may_have_run()
+            let told = format!("the MCP server `{server}` answered too much; ask for less");
+            return ToolError::new(Kind::TooLarge, told).may_have_run();
         }
         ErrorCode::INVALID_PARAMS | ErrorCode::INVALID_REQUEST | ErrorCode::PARSE_ERROR => {
-            let told = format!("the MCP server `{server}` refuses the arguments: {words}");
-            ToolError::new(Kind::InvalidArgs, told)
+            (Kind::InvalidArgs, "refuses the arguments")
         }
         ErrorCode::METHOD_NOT_FOUND | ErrorCode::RESOURCE_NOT_FOUND => {
-            let told = format!("the MCP server `{server}` does not have that: {words}");
-            ToolError::new(Kind::NotFound, told)
+            (Kind::NotFound, "does not have that")
         }
         ErrorCode(code) => {
-            let told = format!("the MCP server `{server}` failed ({code}): {words}");
-            ToolError::new(Kind::Internal, told).may_have_run()
+            let told = format!("the MCP server `{server}` failed with the error {code}");
+            return ToolError::new(Kind::Internal, told).may_have_run().with_code("mcp_error");
         }
-    }
-    .with_code("mcp_error")
+    };
+    ToolError::new(kind, format!("the MCP server `{server}` {what}: {words}"))
+        .with_code("mcp_error")
+        .untrusted(format!("mcp:{server}"))
 }
 
 /// Whether a failed request shows that the server and its session are there.

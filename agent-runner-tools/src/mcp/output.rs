@@ -80,7 +80,9 @@ fn failed(result: &CallToolResult, server: &str) -> ToolError {
     } else {
         format!("the MCP server `{server}` says that the call failed: {said}")
     };
-    ToolError::new(ToolErrorKind::Conflict, told).with_code("mcp_tool_failed")
+    ToolError::new(ToolErrorKind::Conflict, told)
+        .with_code("mcp_tool_failed")
+        .untrusted(format!("mcp:{server}"))
 }
 
 /// An output that is being made.

@@ -32,6 +32,7 @@ async fn what_the_server_says_of_a_failure_is_told_and_not_repeated() {
     let told = "the MCP server `strange` says that the call failed: there is no ticket 5";
     assert_eq!(error.for_model(), told);
     assert!(!error.kind().is_transient() && !error.effect_possible());
+    assert_eq!(error.origin(), Some("mcp:strange"));
     for (code, kind, effect) in [
         (-32_602, ToolErrorKind::InvalidArgs, false),
         (-32_600, ToolErrorKind::InvalidArgs, false),
@@ -43,7 +44,9 @@ async fn what_the_server_says_of_a_failure_is_told_and_not_repeated() {
     ] {
         let error = world.call("code", json!({"code": code})).await.unwrap_err();
         assert_eq!((error.kind(), error.effect_possible()), (kind, effect), "{code}: {error}");
-        assert!(error.for_model().ends_with("no, because of reasons"), "{error}");
+        let words = error.for_model().ends_with("no, because of reasons");
+        let origin = if words { Some("mcp:strange") } else { None };
+        assert_eq!((words, error.origin()), (!effect, origin), "{error}");
     }
     world.end().await;
 }

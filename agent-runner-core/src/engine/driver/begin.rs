@@ -219,6 +219,7 @@ impl Driver {
                         "Whether this call took effect is not known ({why}), and it must not be \
                          repeated. Find out by other means before you rely on it."
                     ),
+                    untrusted: None,
                 })
             }
         }

@@ -326,12 +326,24 @@ impl Driver {
         kind: ToolErrorKind,
         for_model: String,
     ) -> Result<(), Stop> {
+        self.fail_tool_as(step, call, &ToolError::new(kind, for_model))
+    }
+
+    fn fail_tool_as(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        problem: &ToolError,
+    ) -> Result<(), Stop> {
+        let (kind, mut for_model) = (problem.kind(), problem.for_model().to_owned());
+        crate::message::clean_text(&mut for_model);
         self.emit(EventBody::ToolFailed {
             step: step.clone(),
             call_id: call.id.clone(),
             tool: call.name.clone(),
             error: kind,
             for_model: for_model.clone(),
+            untrusted: problem.origin().map(str::to_owned),
         })?;
         let error = StepError { code: kind.as_str().to_owned(), message: for_model };
         self.emit(EventBody::StepFailed { step: step.clone(), error })
@@ -358,7 +370,7 @@ impl Driver {
             let error = StepError { code: problem.kind().as_str().to_owned(), message: text };
             return self.try_again(step, attempt, error, problem.retry_after());
         }
-        self.fail_tool(step, call, problem.kind(), text)
+        self.fail_tool_as(step, call, problem)
     }
 
     fn take_reconciled(

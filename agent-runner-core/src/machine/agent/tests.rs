@@ -100,6 +100,7 @@ fn the_loop_is_ask_tools_ask_answer() {
         tool: "a".into(),
         error: ToolErrorKind::NotFound,
         for_model: "no".into(),
+        untrusted: None,
     });
     assert_eq!(machine(&events).next(), model("turn.2.model"));
     events.push(started("turn.2.model", 0));
