@@ -30,6 +30,10 @@ pub(super) async fn call(
     let ready = cancel.run_until_cancelled(ready).await;
     let (up, _permit) =
         ready.unwrap_or_else(|| Err(cancelled("the call was cancelled before it began")))?;
+    if up.gone.is_cancelled() {
+        let told = format!("the MCP server `{}` was just lost; nothing was done", link.server);
+        return Err(ToolError::new(ToolErrorKind::Network, told));
+    }
     let request = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
     let request = timeout(link.limits.call, up.peer.call_tool_once(request));
     let answer = tokio::select! {

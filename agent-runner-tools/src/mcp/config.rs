@@ -8,6 +8,11 @@ use url::Url;
 
 /// Longest name of a server, so that there is room for the names of its tools.
 const NAME_BYTES_MAX: usize = 32;
+/// Beginnings of names that tools of the program itself have, which policies speak of.
+const TAKEN_NAMES: [&str; 12] = [
+    "agent", "artifact", "files", "final", "git", "http", "memory", "run", "shell", "time", "wait",
+    "web",
+];
 /// Headers that belong to the protocol.
 const RESERVED_HEADERS: [&str; 10] = [
     "accept",
@@ -135,6 +140,9 @@ impl McpServer {
         if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX || !self.name.chars().all(legal)
         {
             return problem("name", "use 1 to 32 lower-case letters, digits, `_` or `-`");
+        }
+        if TAKEN_NAMES.contains(&&*self.name) {
+            return problem("name", "tools of the program itself begin so; choose another");
         }
         let limits = &self.limits;
         let times = [limits.connect, limits.call, limits.wait, limits.ping];

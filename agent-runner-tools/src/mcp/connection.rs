@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rmcp::{
-    ErrorData, Peer, RoleClient,
+    ErrorData, Peer, RoleClient, ServiceError,
     model::{
         ClientCapabilities, ClientConfig, ClientRequest, ClientResult, ErrorCode, Implementation,
         ListToolsRequest, PaginatedRequestParams, PingRequest, ProtocolVersion, ServerNotification,
@@ -12,11 +12,11 @@ use rmcp::{
     },
     service::{
         ClientLifecycleMode, ClientServiceExt as _, NotificationContext, PeerRequestOptions,
-        RequestContext, RunningService, Service,
+        RequestContext, RequestHandle, RunningService, Service,
     },
     transport::Transport,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot::error::TryRecvError};
 
 use super::{
     config::{McpServer, McpTransport},
@@ -126,19 +126,38 @@ pub(super) fn info(peer: &Peer<RoleClient>) -> Option<McpServerInfo> {
     })
 }
 
-/// Asks for news of the list of tools, where they do not come unasked.
-pub(super) async fn subscribe(peer: &Peer<RoleClient>) -> Result<(), ConnectError> {
-    let unasked = peer.peer_info().is_none_or(|info| info.protocol_version.has_initialize());
-    if unasked {
-        return Ok(());
+/// News of the list of tools, from servers that do not send them unasked.
+#[derive(Debug)]
+pub(super) struct News(Option<RequestHandle<RoleClient>>);
+
+impl News {
+    /// Asks for them. They come as notifications, which the guard hears.
+    pub(super) async fn ask(peer: &Peer<RoleClient>) -> Result<Self, ConnectError> {
+        let unasked = peer.peer_info().is_none_or(|info| info.protocol_version.has_initialize());
+        if unasked {
+            return Ok(Self(None));
+        }
+        let filter = SubscriptionFilter::builder().tools_list_changed().build();
+        let params = SubscriptionsListenRequestParams::new(filter);
+        let request = SubscriptionsListenRequest::new(params);
+        let request = ClientRequest::SubscriptionsListenRequest(request);
+        let options = PeerRequestOptions::no_options();
+        Ok(Self(Some(peer.send_cancellable_request(request, options).await?)))
     }
-    let filter = SubscriptionFilter::builder().tools_list_changed().build();
-    let params = SubscriptionsListenRequestParams::new(filter);
-    let request = SubscriptionsListenRequest::new(params);
-    // It is answered when it ends. The news come as notifications, which the guard hears.
-    let request = ClientRequest::SubscriptionsListenRequest(request);
-    peer.send_cancellable_request(request, PeerRequestOptions::no_options()).await?;
-    Ok(())
+
+    /// Whether they ended, and can be asked for again.
+    pub(super) fn ended(&mut self) -> bool {
+        let Some(request) = &mut self.0 else { return false };
+        match request.rx.try_recv() {
+            Err(TryRecvError::Empty) => false,
+            Ok(Err(ServiceError::McpError(_))) => {
+                // The server has none.
+                self.0 = None;
+                false
+            }
+            Ok(_) | Err(TryRecvError::Closed) => true,
+        }
+    }
 }
 
 /// Lists the tools, up to [`TOOLS_MAX`]; and whether there are more.

@@ -51,6 +51,11 @@ impl Link {
         }
     }
 
+    /// Whether nobody waits for an answer.
+    pub(super) fn is_idle(&self) -> bool {
+        self.calls.available_permits() == self.limits.calls_max
+    }
+
     /// The connection; waits a while for one that is being made.
     pub(super) async fn up(&self) -> Result<Up, ToolError> {
         let mut state = self.state.subscribe();

@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use super::{
     catalogue::Catalogue,
     config::{McpServer, McpServerError, McpTransport},
-    connection::{self, Opening, Running, TOOLS_MAX},
+    connection::{self, News, Opening, Running, TOOLS_MAX},
     error::ConnectError,
     http::HttpEndpoint,
     link::{Link, State, Up},
@@ -150,9 +150,9 @@ impl McpSource {
             let opening = timeout(self.server.limits.connect, self.connect());
             let why = match stop.run_until_cancelled(opening).await {
                 None => break,
-                Some(Ok(Ok(running))) => {
+                Some(Ok(Ok((running, news)))) => {
                     let since = self.clock.now();
-                    let why = self.hold(running, &stop).await;
+                    let why = self.hold(running, news, &stop).await;
                     let held = self.clock.now().duration_since(since);
                     if Duration::try_from(held).is_ok_and(|held| held >= STEADY) {
                         failures = 0;
@@ -175,7 +175,7 @@ impl McpSource {
 
     /// Connects and lists the tools. A server that refuses the handshake may be one of those
     /// that have none any more.
-    async fn connect(&self) -> Result<Running, ConnectError> {
+    async fn connect(&self) -> Result<(Running, News), ConnectError> {
         let running = match self.open(Opening::Handshake).await {
             Err(error) if error.refused => {
                 self.open(Opening::Discovery).await.map_err(|_| error)?
@@ -183,11 +183,11 @@ impl McpSource {
             result => result?,
         };
         let begun = async {
-            connection::subscribe(running.peer()).await?;
-            self.refresh(running.peer()).await
+            let news = News::ask(running.peer()).await?;
+            self.refresh(running.peer()).await.map(|()| news)
         };
         match begun.await {
-            Ok(()) => Ok(running),
+            Ok(news) => Ok((running, news)),
             Err(error) => {
                 close(running).await;
                 Err(error)
@@ -222,7 +222,7 @@ impl McpSource {
     }
 
     /// Keeps a connection for as long as it stands; says why it does not any more.
-    async fn hold(&self, running: Running, stop: &CancellationToken) -> String {
+    async fn hold(&self, running: Running, news: News, stop: &CancellationToken) -> String {
         let peer = running.peer().clone();
         let gone = CancellationToken::new();
         let guard = gone.clone().drop_guard();
@@ -239,7 +239,7 @@ impl McpSource {
         let why = tokio::select! {
             _ = &mut ended => return "the server closed the connection".to_owned(),
             () = stop.cancelled() => "it was stopped".to_owned(),
-            error = self.watch(&peer) => error.why,
+            error = self.watch(&peer, news) => error.why,
         };
         self.known().connected_since = None;
         self.link.state.send_replace(State::Down(why.clone()));
@@ -250,7 +250,7 @@ impl McpSource {
     }
 
     /// Reads the list again when it changed, and asks for signs of life; ends when there are none.
-    async fn watch(&self, peer: &Peer<RoleClient>) -> ConnectError {
+    async fn watch(&self, peer: &Peer<RoleClient>, mut news: News) -> ConnectError {
         loop {
             let work = tokio::select! {
                 () = self.changed.notified() => {
@@ -258,8 +258,14 @@ impl McpSource {
                     self.clock.sleep(REFRESH).await;
                     timeout(self.server.limits.connect, self.refresh(peer)).await
                 }
-                () = self.link.suspect.notified() => self.probe(peer).await,
-                () = self.clock.sleep(self.server.limits.ping) => self.probe(peer).await,
+                () = self.link.suspect.notified() => self.probe(peer, &mut news).await,
+                () = self.clock.sleep(self.server.limits.ping) => {
+                    // Some servers do one thing at a time. What is lost shows when a call is late.
+                    if !self.link.is_idle() {
+                        continue;
+                    }
+                    self.probe(peer, &mut news).await
+                }
             };
             match work {
                 Ok(Ok(())) => {}
@@ -272,8 +278,17 @@ impl McpSource {
     async fn probe(
         &self,
         peer: &Peer<RoleClient>,
+        news: &mut News,
     ) -> Result<Result<(), ConnectError>, tokio::time::error::Elapsed> {
-        timeout(self.server.limits.wait, connection::ping(peer)).await
+        let probe = async {
+            connection::ping(peer).await?;
+            if news.ended() {
+                *news = News::ask(peer).await?;
+                self.refresh(peer).await?;
+            }
+            Ok(())
+        };
+        timeout(self.server.limits.wait, probe).await
     }
 
     fn lost(&self, why: &str) {
@@ -321,5 +336,34 @@ impl ToolSource for McpSource {
             State::Up(_) => SourceStatus::Ready,
             State::Down(why) => SourceStatus::Down(why.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Always(u128);
+
+    impl IdSource for Always {
+        fn next(&self) -> Uuid {
+            Uuid::from_u128(self.0)
+        }
+    }
+
+    #[test]
+    fn waits_grow_to_a_limit_and_have_full_jitter() {
+        let waits = |share| {
+            let server = McpServer::stdio("x", "true");
+            let clock = Arc::new(SystemClock);
+            let source = McpSource::with_clock(server, clock, Arc::new(Always(share))).unwrap();
+            [1, 2, 3, 7, 1_000].map(|failures| source.backoff(failures).as_millis())
+        };
+        assert_eq!(waits(999), [499, 999, 1_998, 29_970, 29_970]);
+        assert_eq!(waits(500), [250, 500, 1_000, 15_000, 15_000]);
+        assert_eq!(waits(0), [0; 5]);
     }
 }

@@ -125,6 +125,20 @@ async fn a_call_that_lasts_too_long_is_withdrawn_and_the_connection_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_busy_with_a_call_is_left_alone() {
+    let ear = Ear::open().await;
+    let mut server = server(&ear, "plain");
+    server.limits.ping = Duration::from_millis(50);
+    server.limits.wait = Duration::from_millis(50);
+    let world = World::of(ear, server);
+    world.connected(1).await;
+    // It answers nothing meanwhile, not even a `ping`.
+    world.call("block", json!({})).await.unwrap();
+    assert_eq!(world.source.report().connections, 1);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_hangs_as_a_whole_is_killed_and_started_again() {
     let ear = Ear::open().await;
     let mut server = server(&ear, "plain");

@@ -152,8 +152,14 @@ async fn a_source_reports_how_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_a_handshake_is_spoken_to_as_well() {
-    let world = World::stdio("modern").await;
+    let ear = Ear::open().await;
+    let mut server = server(&ear, "modern");
+    server.limits.ping = Duration::from_millis(200);
+    let world = World::of(ear, server);
     world.connected(1).await;
+    for _ in 0..2 {
+        world.ear.hear("listens").await;
+    }
     let server = world.source.report().server.unwrap();
     assert_eq!((&*server.name, &*server.protocol), ("strange", "2026-07-28"));
     let output = world.call("echo", json!({"text": "hello"})).await.unwrap();
@@ -187,7 +193,7 @@ async fn a_source_runs_once_at_a_time_and_again_after_it_was_stopped() {
 #[test]
 fn a_server_that_cannot_be_is_refused() {
     let long = "n".repeat(33);
-    for name in ["", "Tickets", "a.b", "a/b", "ü", &long] {
+    for name in ["files", "shell", "", "Tickets", "a.b", "a/b", "ü", &long] {
         let error = McpSource::new(McpServer::stdio(name, "true")).unwrap_err();
         assert_eq!(error.field(), "name", "{name}");
     }

@@ -249,8 +249,13 @@ async fn a_list_of_a_service_that_changes_is_read_again() {
 async fn a_service_without_a_handshake_is_spoken_to_as_well() {
     let ear = Ear::open().await;
     let service = Service::start_kind(&ear, None, Kind::Modern).await;
-    let world = World::of(ear, service.server());
+    let mut server = service.server();
+    server.limits.ping = Duration::from_millis(200);
+    let world = World::of(ear, server);
     world.connected(1).await;
+    for _ in 0..2 {
+        world.ear.hear("listens").await;
+    }
     assert_eq!(world.source.report().server.unwrap().protocol, "2026-07-28");
     let output = world.call("add", json!({"a": 2, "b": 3})).await.unwrap();
     assert_eq!(output.value, json!({"sum": 5}));

@@ -61,11 +61,13 @@ pub struct Strange {
     pub grown: Arc<AtomicBool>,
     /// Tells those who listen that it has grown.
     pub growth: Arc<Notify>,
+    pub listened: Arc<AtomicBool>,
 }
 
 impl Strange {
     pub fn new(told: Told, kind: Kind) -> Self {
-        Self { told, kind, grown: Arc::default(), growth: Arc::default() }
+        let (grown, growth, listened) = Default::default();
+        Self { told, kind, grown, growth, listened }
     }
 }
 
@@ -131,6 +133,7 @@ impl Strange {
             ("noise", "Writes where it should not."),
             ("spawn", "Starts a program."),
             ("freeze", "Stops its whole server."),
+            ("block", "Stops its whole server for a second."),
             ("chatter", "Sends notifications."),
             ("header", "Tells the token that it was sent."),
         ] {
@@ -147,6 +150,25 @@ impl Strange {
         context.ct.cancelled().await;
         self.told.say("hang is cancelled");
         CallToolResult::success(Vec::new())
+    }
+
+    /// Kills or stops the server itself.
+    async fn harm(&self, how: &str) {
+        use rustix::process::{Signal, getpid, kill_process};
+        self.told.say(how);
+        match how {
+            "die" => kill_process(getpid(), Signal::KILL).unwrap(),
+            "freeze" => kill_process(getpid(), Signal::STOP).unwrap(),
+            _ => {
+                let me = std::process::id();
+                let script = format!("kill -STOP {me}; sleep 1; kill -CONT {me}");
+                let mut shell = std::process::Command::new("sh");
+                shell.arg("-c").arg(script).status().unwrap();
+                return;
+            }
+        }
+        // Signals take their time.
+        std::future::pending().await
     }
 
     /// Asks the client for what it must not give; says what it answered.
@@ -233,6 +255,11 @@ impl ServerHandler for Strange {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        self.told.say("listens");
+        // The first time it ends at once, as when something between the two cuts the stream.
+        if !self.listened.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
         loop {
             self.growth.notified().await;
             context.sink().notify_tool_list_changed().await.unwrap();
@@ -313,17 +340,9 @@ impl ServerHandler for Strange {
             }
             "fail" => CallToolResult::error(vec![ContentBlock::text("there is no ticket 5")]),
             "hang" => self.hang(&context).await,
-            "die" => {
-                self.told.say("dies");
-                let me = rustix::process::getpid();
-                rustix::process::kill_process(me, rustix::process::Signal::KILL).unwrap();
-                std::future::pending().await
-            }
-            "freeze" => {
-                self.told.say("freezes");
-                let me = rustix::process::getpid();
-                rustix::process::kill_process(me, rustix::process::Signal::STOP).unwrap();
-                std::future::pending().await
+            "die" | "freeze" | "block" => {
+                self.harm(&request.name).await;
+                text("went on".to_owned())
             }
             "image" => image(),
             "grow" => {
