@@ -91,8 +91,7 @@ pub(super) async fn open(
     match (&server.transport, http) {
         (McpTransport::Stdio { program, args, env }, _) => {
             let size = server.limits.message_bytes_max;
-            let own = (redactor.clone(), log());
-            let transport = StdioTransport::spawn(program, args, env, size, own)?;
+            let transport = StdioTransport::spawn(program, args, env, size, (redactor, log))?;
             serve(Guarded::new(transport, log(), Arc::clone(changed)), opening).await
         }
         (McpTransport::Http { .. }, Some(http)) => {

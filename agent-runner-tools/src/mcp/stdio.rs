@@ -62,6 +62,8 @@ pub(super) struct StdioTransport {
     stderr: Option<Lines<ChildStderr>>,
     redactor: Redactor,
     log: ServerLog,
+    /// A log of its own for standard error, so that a flood there hides nothing else.
+    stderr_log: ServerLog,
 }
 
 impl StdioTransport {
@@ -71,7 +73,7 @@ impl StdioTransport {
         args: &[String],
         env: &BTreeMap<String, SecretString>,
         message_bytes_max: usize,
-        (redactor, log): (Redactor, ServerLog),
+        (redactor, new_log): (&Redactor, impl Fn() -> ServerLog),
     ) -> io::Result<Self> {
         let mut command = Command::new(program);
         command
@@ -94,8 +96,9 @@ impl StdioTransport {
             stdin: Arc::new(Mutex::new(Some(stdin))),
             stdout: Lines::new(stdout, message_bytes_max),
             stderr: Some(Lines::new(stderr, STDERR_BYTES_MAX)),
-            redactor,
-            log,
+            redactor: redactor.clone(),
+            log: new_log(),
+            stderr_log: new_log(),
         })
     }
 
@@ -159,7 +162,7 @@ impl Transport<RoleClient> for StdioTransport {
         loop {
             let line = tokio::select! {
                 line = self.stdout.next() => line?,
-                () = drain(&mut self.stderr, &mut self.log) => continue,
+                () = drain(&mut self.stderr, &mut self.stderr_log) => continue,
             };
             match line {
                 Line::Whole(line) => {
@@ -185,7 +188,7 @@ impl Transport<RoleClient> for StdioTransport {
                 loop {
                     tokio::select! {
                         line = self.stdout.next() => if line.is_none() { break },
-                        () = drain(&mut self.stderr, &mut self.log) => {}
+                        () = drain(&mut self.stderr, &mut self.stderr_log) => {}
                     }
                 }
             };

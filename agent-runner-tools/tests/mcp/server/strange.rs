@@ -168,7 +168,7 @@ impl Strange {
             }
         }
         // Signals take their time.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Asks the client for what it must not give; says what it answered.
