@@ -226,11 +226,7 @@ impl Making<'_> {
             }
             fits
         });
-        // Servers repeat their data as text, for clients that know no better.
-        let repeated = structured.as_ref().is_some_and(|data| {
-            serde_json::from_str::<Value>(&self.text).is_ok_and(|text| text == *data)
-        });
-        if repeated {
+        if structured.as_ref().is_some_and(|data| repeats(&self.text, data)) {
             self.text.clear();
         }
         let mut parts = Map::new();
@@ -264,6 +260,17 @@ impl Making<'_> {
     }
 }
 
+/// Whether a text says what the data says: servers repeat their data as text, for clients that
+/// know no better, and some put what is no object under `result` for that.
+fn repeats(text: &str, data: &Value) -> bool {
+    let says = |data: &Value| {
+        data.as_str() == Some(text)
+            || serde_json::from_str::<Value>(text).is_ok_and(|text| text == *data)
+    };
+    let wrapped = data.as_object().filter(|data| data.len() == 1);
+    says(data) || wrapped.and_then(|data| data.get("result")).is_some_and(says)
+}
+
 /// Whether it is a media type without parameters.
 fn plain(media_type: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '+' | '.' | '_');
@@ -289,5 +296,32 @@ fn extension(media_type: &str) -> &'static str {
         "text/csv" => "csv",
         "text/html" => "html",
         _ => "bin",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_repeats_the_data_is_known() {
+        for (text, data, repeated) in [
+            (r#"{"a": 1}"#, json!({"a": 1}), true),
+            ("3", json!({"result": 3}), true),
+            ("three", json!({"result": "three"}), true),
+            ("three", json!({"result": "three", "more": 1}), false),
+            ("three", json!({"a": 3}), false),
+            ("", json!({}), false),
+        ] {
+            assert_eq!(repeats(text, &data), repeated, "{text} {data}");
+        }
+    }
+
+    #[test]
+    fn a_media_type_is_plain() {
+        assert!(plain("image/svg+xml"));
+        for bad in ["", "image", "image/", "text/html; charset=x", "a/b\r\nc: d", "a/b/c"] {
+            assert!(!plain(bad), "{bad}");
+        }
     }
 }
