@@ -121,9 +121,70 @@ impl<'a> Walk<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
     use serde_json::json;
 
     use super::*;
+
+    /// Anything that is written with the words of schemas.
+    fn wild() -> impl Strategy<Value = Value> {
+        let words = [
+            "type",
+            "properties",
+            "$ref",
+            "$defs",
+            "a",
+            "b",
+            "allOf",
+            "anyOf",
+            "not",
+            "items",
+            "enum",
+            "pattern",
+            "minimum",
+            "required",
+            "additionalProperties",
+            "$id",
+            "description",
+            "const",
+        ];
+        let texts = [
+            "object",
+            "string",
+            "integer",
+            "#/$defs/a",
+            "#/$defs/b",
+            "#/properties/a",
+            "#",
+            "a",
+            "(a+)+$",
+            "http://example.org/",
+            "\u{200b}",
+        ];
+        let leaf = prop_oneof![
+            select(texts.to_vec()).prop_map(|text| json!(text)),
+            any::<bool>().prop_map(Value::Bool),
+            any::<i32>().prop_map(|number| json!(number)),
+        ];
+        leaf.prop_recursive(6, 64, 6, move |inner| {
+            let map = vec((select(words.to_vec()), inner.clone()), 0..6)
+                .prop_map(|pairs| pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect());
+            prop_oneof![4 => map.prop_map(Value::Object), 1 => vec(inner, 0..4).prop_map(Value::Array)]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_checks_anything_and_hides_nothing(
+            properties in wild(), defs in wild(), arguments in wild(),
+        ) {
+            let schema = json!({"type": "object", "properties": properties, "$defs": defs});
+            if let Ok((schema, compiled)) = accept(schema.as_object().unwrap()) {
+                let _ = compiled.check(&arguments);
+                prop_assert!(!schema.to_string().chars().any(text::hidden), "{schema}");
+            }
+        }
+    }
 
     fn told(schema: &Value) -> Result<Value, &'static str> {
         accept(schema.as_object().unwrap()).map(|(schema, _)| schema)

@@ -267,6 +267,27 @@ async fn a_service_without_a_handshake_is_spoken_to_as_well() {
     world.end().await;
 }
 
+/// Runs another test of this file in an environment that names proxies.
+#[tokio::test(flavor = "multi_thread")]
+async fn proxies_of_the_environment_are_not_used() {
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    let mut test = tokio::process::Command::new(std::env::current_exe().unwrap());
+    test.args(["--exact", "http::a_service_is_called_with_its_headers"]).kill_on_drop(true);
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"] {
+        test.env(name, &address);
+    }
+    test.env_remove("NO_PROXY").env_remove("no_proxy");
+    tokio::select! {
+        output = timeout(PATIENCE, test.output()) => {
+            let output = output.unwrap().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        }
+        _ = proxy.accept() => panic!("the proxy was used"),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn redirects_are_not_followed() {
     let ear = Ear::open().await;
