@@ -256,7 +256,13 @@ impl McpSource {
                 () = self.changed.notified() => {
                     // News that come meanwhile are the same news.
                     self.clock.sleep(REFRESH).await;
-                    timeout(self.server.limits.connect, self.refresh(peer)).await
+                    let read = timeout(self.server.limits.connect, self.refresh(peer)).await;
+                    if !matches!(read, Ok(Ok(()))) && !self.link.is_idle() {
+                        // A server that does one thing at a time will answer when it is done.
+                        self.changed.notify_one();
+                        continue;
+                    }
+                    read
                 }
                 () = self.link.suspect.notified() => self.probe(peer, &mut news).await,
                 () = self.clock.sleep(self.server.limits.ping) => {

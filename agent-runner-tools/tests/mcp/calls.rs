@@ -128,12 +128,20 @@ async fn a_call_that_lasts_too_long_is_withdrawn_and_the_connection_stays() {
 async fn a_server_that_is_busy_with_a_call_is_left_alone() {
     let ear = Ear::open().await;
     let mut server = server(&ear, "plain");
-    server.limits.ping = Duration::from_millis(50);
-    server.limits.wait = Duration::from_millis(50);
+    server.limits.ping = Duration::from_millis(200);
+    server.limits.wait = Duration::from_secs(1);
+    server.limits.connect = Duration::from_millis(800);
     let world = World::of(ear, server);
     world.connected(1).await;
-    // It answers nothing meanwhile, not even a `ping`.
-    world.call("block", json!({})).await.unwrap();
+    // It answers nothing meanwhile, not even a `ping`, or what its tools are.
+    let (grown, blocked) =
+        tokio::join!(world.call("grow", json!({})), world.call("block", json!({})));
+    grown.unwrap();
+    blocked.unwrap();
+    let grown = |report: &agent_runner_tools::mcp::McpReport| {
+        report.tools.contains(&"strange.grown".to_owned())
+    };
+    timeout(PATIENCE, world.source.wait_until(grown)).await.expect("it was not read again");
     assert_eq!(world.source.report().connections, 1);
     world.end().await;
 }

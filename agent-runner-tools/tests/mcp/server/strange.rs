@@ -133,7 +133,7 @@ impl Strange {
             ("noise", "Writes where it should not."),
             ("spawn", "Starts a program."),
             ("freeze", "Stops its whole server."),
-            ("block", "Stops its whole server for a second."),
+            ("block", "Stops its whole server for three seconds."),
             ("chatter", "Sends notifications."),
             ("header", "Tells the token that it was sent."),
         ] {
@@ -161,7 +161,7 @@ impl Strange {
             "freeze" => kill_process(getpid(), Signal::STOP).unwrap(),
             _ => {
                 let me = std::process::id();
-                let script = format!("kill -STOP {me}; sleep 1; kill -CONT {me}");
+                let script = format!("kill -STOP {me}; sleep 3; kill -CONT {me}");
                 let mut shell = std::process::Command::new("sh");
                 shell.arg("-c").arg(script).status().unwrap();
                 return;
