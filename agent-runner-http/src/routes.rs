@@ -78,6 +78,7 @@ fn about_service() -> OpenApiRouter<Api> {
         .routes(routes!(worker::list))
         .routes(routes!(tool::list))
         .routes(routes!(tool::get))
+        .routes(routes!(tool::servers))
 }
 
 fn about_runs() -> OpenApiRouter<Api> {

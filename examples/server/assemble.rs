@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use crate::{
     choice::{self, Choice},
     config::{Config, ConfigError},
-    hands,
+    hands::{self, Connections},
     providers::{Providers, hint},
 };
 
@@ -35,12 +35,12 @@ pub(crate) fn observer(store: &Arc<SqliteStore>) -> anyhow::Result<Engine> {
     Ok(Engine::builder(Arc::clone(store) as _).build()?)
 }
 
-/// An engine that can work.
+/// An engine that can work, and what keeps its sources of tools.
 pub(crate) async fn engine(
     config: &Config,
     store: &Arc<SqliteStore>,
     providers: &Providers,
-) -> anyhow::Result<Engine> {
+) -> anyhow::Result<(Engine, Connections)> {
     let Choice { model, notice } = choice::default_model(config, &providers.all).await?;
     let options = EngineOptions {
         default_model: model,
@@ -56,12 +56,16 @@ pub(crate) async fn engine(
     let root = config.data_dir.join(PROJECTS);
     let workspace = Workspace::open(&root, FsLimits::default())
         .with_context(|| format!("data_dir: cannot use the directory {}", root.display()))?;
-    let builder = Engine::builder(Arc::clone(store) as _)
+    let mut builder = Engine::builder(Arc::clone(store) as _)
         .options(options)
         .files(Arc::new(workspace.clone()))
         .blobs(Arc::new(blobs(config)?))
         .tools(hands::tools(config, &workspace)?);
-    Ok(providers.add_to(builder).build()?)
+    let sources = hands::sources(config)?;
+    for source in &sources {
+        builder = builder.tool_source(Arc::clone(source) as _);
+    }
+    Ok((providers.add_to(builder).build()?, Connections::keep(sources)))
 }
 
 /// Where artifacts are kept. Credentials of object storage come from the environment.

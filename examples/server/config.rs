@@ -3,7 +3,9 @@
 mod endpoint;
 mod error;
 mod file;
+mod outside;
 mod source;
+mod table;
 mod value;
 
 use std::{
@@ -21,10 +23,11 @@ use secrecy::SecretString;
 pub(crate) use self::{
     endpoint::{Endpoint, Key, Kind, Limits},
     error::ConfigError,
+    outside::Outside,
     source::Source,
     value::{LogFormat, ShellAccess, WebAccess, duration},
 };
-use self::{error::Problems, source::Given};
+use self::{error::Problems, file::Tables, source::Given};
 
 /// How a setting can be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,8 @@ macro_rules! settings {
             $( #[doc = $help] pub(crate) $key: $type, )*
             /// Further endpoints, from the file.
             pub(crate) endpoints: Vec<Endpoint>,
+            /// Whom agents deal with outside, from the file.
+            pub(crate) outside: Outside,
             /// What everything was said to be, and where.
             pub(crate) given: Given,
         }
@@ -79,12 +84,12 @@ macro_rules! settings {
         impl Config {
             fn parse(
                 given: Given,
-                endpoints: Vec<Endpoint>,
+                Tables { endpoints, outside }: Tables,
                 mut problems: Problems,
             ) -> Result<Self, ConfigError> {
                 $( let $key = given.read(stringify!($key), $parse, &mut problems); )*
                 problems.into_result()?;
-                let parsed = (|| Some(Self { $( $key: $key?, )* endpoints, given }))();
+                let parsed = (|| Some(Self { $( $key: $key?, )* endpoints, outside, given }))();
                 parsed.ok_or_else(|| ConfigError::new("a setting was lost; this is a defect"))
             }
         }
@@ -190,12 +195,15 @@ impl Config {
         let mut problems = Problems::default();
         let mut given = Given::defaults();
         let looked_for = inputs.directory.join(FILE);
-        let mut endpoints = match &inputs.file {
-            Some(path) => file::read(path, &mut given, &mut problems)?,
-            None if looked_for.exists() => file::read(&looked_for, &mut given, &mut problems)?,
-            None => Vec::new(),
+        let environment = &inputs.environment;
+        let mut tables = match &inputs.file {
+            Some(path) => file::read(path, environment, &mut given, &mut problems)?,
+            None if looked_for.exists() => {
+                file::read(&looked_for, environment, &mut given, &mut problems)?
+            }
+            None => Tables::default(),
         };
-        for endpoint in &mut endpoints {
+        for endpoint in &mut tables.endpoints {
             endpoint.resolve(&inputs.environment, &mut problems);
         }
         given.environment(&inputs.environment, &mut problems);
@@ -203,7 +211,7 @@ impl Config {
             given.set(key, value.clone(), Source::Flag);
         }
         given.derive_database();
-        Self::parse(given, endpoints, problems)
+        Self::parse(given, tables, problems)
     }
 
     /// The file that was read.

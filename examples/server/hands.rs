@@ -1,21 +1,24 @@
 //! What agents can do here, from the configuration.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 #[cfg(target_os = "linux")]
 use agent_runner::tools::shell::{Confinement, Launcher, Shell, ShellLimits};
 use agent_runner::{
     time::SystemClock,
-    tool::Tool,
+    tool::{SourceStatus, Tool},
     tools::{
         StandardTools,
         fs::Workspace,
         http::HttpClient,
+        mcp::{McpReport, McpSource},
         net::{GuardedClient, NetLimits, Reach},
         web::{Web, WebOptions},
     },
 };
 use anyhow::Context as _;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 #[cfg(target_os = "linux")]
 use crate::config::ShellAccess;
@@ -23,6 +26,9 @@ use crate::config::{Config, WebAccess};
 
 /// How the guarded client and robots.txt know this program.
 const AGENT: &str = concat!("agent-runner/", env!("CARGO_PKG_VERSION"));
+
+/// Longest time that sources get to end.
+const LEAVE: Duration = Duration::from_secs(12);
 
 /// The tools that do not come and go.
 pub(crate) fn tools(config: &Config, workspace: &Workspace) -> anyhow::Result<Vec<Arc<dyn Tool>>> {
@@ -39,6 +45,51 @@ pub(crate) fn tools(config: &Config, workspace: &Workspace) -> anyhow::Result<Ve
         tools = tools.with_shell(shell);
     }
     Ok(tools.into_tools())
+}
+
+/// The sources of tools that come and go.
+pub(crate) fn sources(config: &Config) -> anyhow::Result<Vec<Arc<McpSource>>> {
+    let servers = config.outside.mcp_servers.iter();
+    servers
+        .map(|(server, place)| McpSource::new(server.clone()).with_context(|| place.clone()))
+        .collect()
+}
+
+/// Keeps the connections of sources until it is dropped or shut down.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    sources: Vec<Arc<McpSource>>,
+}
+
+impl Connections {
+    /// Connects to all of them, and connects again when a connection ends.
+    pub(crate) fn keep(sources: Vec<Arc<McpSource>>) -> Self {
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        for source in &sources {
+            tasks.spawn(Arc::clone(source).run(stop.child_token()));
+        }
+        Self { stop, tasks, sources }
+    }
+
+    /// Waits until every source is there or known to be away, but not longer than this.
+    pub(crate) async fn settle(&self, longest: Duration) {
+        let known = |report: &McpReport| report.status != SourceStatus::Connecting;
+        let all = self.sources.iter().map(|source| source.wait_until(known));
+        let _ = tokio::time::timeout(longest, futures::future::join_all(all)).await;
+    }
+
+    /// Ends the connections, and the programs behind them.
+    pub(crate) async fn shutdown(mut self) {
+        self.stop.cancel();
+        if tokio::time::timeout(LEAVE, async { while self.tasks.join_next().await.is_some() {} })
+            .await
+            .is_err()
+        {
+            tracing::warn!("an MCP server did not let go in time");
+        }
+    }
 }
 
 /// The part of the web that agents reach; `None` when there is none.

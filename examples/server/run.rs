@@ -29,6 +29,9 @@ const PAGE: usize = 100;
 /// Exit code of a run that was canceled: that of a program that Ctrl-C ended.
 const CANCELED: u8 = 130;
 
+/// How long sources of tools may take to be there.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// Runs an agent; the exit code tells how it ended.
 pub(crate) async fn run(
     config: &Config,
@@ -38,7 +41,9 @@ pub(crate) async fn run(
     let signals = Signals::listen()?;
     let providers = Providers::of(config)?;
     let store = assemble::store(config).await?;
-    let engine = assemble::engine(config, &store, &providers).await?;
+    let (engine, connections) = assemble::engine(config, &store, &providers).await?;
+    // Patterns select the tools that there are when a run begins.
+    connections.settle(SETTLE).await;
     let json = args.json;
     let run = match create(&engine, args, terminal).await {
         Ok(run) => run,
@@ -56,6 +61,7 @@ pub(crate) async fn run(
     let watched = watch(&engine, run.id, json, signals, terminal).await;
     // As a worker like any other this process may have taken other runs as well.
     handle.shutdown(LEAVE_GRACE).await;
+    connections.shutdown().await;
     let run = watched?;
     store.close().await?;
     Ok(conclude(&run, json, terminal))

@@ -37,7 +37,7 @@ pub(crate) async fn serve(config: &Config, terminal: Terminal) -> anyhow::Result
     let address = listener.local_addr()?;
     let providers = Providers::of(config)?;
     let store = assemble::store(config).await?;
-    let engine = assemble::engine(config, &store, &providers).await?;
+    let (engine, connections) = assemble::engine(config, &store, &providers).await?;
     match &engine.options().default_model_notice {
         Some(notice) => warn!("{notice}"),
         None => info!(model = %engine.default_model(), "runs that name no model use this one"),
@@ -50,6 +50,7 @@ pub(crate) async fn serve(config: &Config, terminal: Terminal) -> anyhow::Result
     let api =
         Api::builder(engine.clone()).options(options).unconfigured(providers.unconfigured).build();
     work(&engine, api, (listener, signals), config.drain_grace).await?;
+    connections.shutdown().await;
     store.close().await?;
     Ok(ExitCode::SUCCESS)
 }

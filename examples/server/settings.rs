@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use agent_runner::tools::mcp::McpTransport;
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -26,7 +27,18 @@ pub(crate) fn print(
         let value = format!("{}, {}", endpoint.kind.as_str(), endpoint.key);
         (format!("providers.{}", endpoint.name), (value, endpoint.source()))
     });
-    let all = settings.chain(endpoints);
+    let servers = config.outside.mcp_servers.iter().map(|(server, place)| {
+        let value = match &server.transport {
+            McpTransport::Stdio { program, .. } => program.clone(),
+            McpTransport::Http { url, .. } => url.clone(),
+        };
+        (format!("mcp_servers.{}", server.name), (value, place.clone()))
+    });
+    let logins = config.outside.git_logins.iter().map(|login| {
+        let value = format!("{} at {}, password [set]", login.username, login.host);
+        (format!("git_credentials.{}", login.name), (value, login.place.clone()))
+    });
+    let all = settings.chain(endpoints).chain(servers).chain(logins);
     if args.json {
         let object: Map<String, Value> = all
             .map(|(name, (value, source))| (name, json!({"value": value, "source": source})))

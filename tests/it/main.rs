@@ -19,6 +19,7 @@ mod documents;
 mod each_wire;
 mod engine;
 mod files;
+mod mcp;
 mod providers;
 mod public_api;
 mod secrets;

@@ -1,6 +1,9 @@
 //! Tools as clients see them.
 
-use agent_runner_core::{id::ProjectId, tool::ToolInfo};
+use agent_runner_core::{
+    id::ProjectId,
+    tool::{SourceStatus, ToolInfo, ToolSource},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -23,6 +26,32 @@ pub(crate) struct Tool {
     risk: &'static str,
     /// Most seconds of a call.
     timeout_seconds: u64,
+}
+
+/// A server that offers tools.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ToolServer {
+    /// What projects list in `settings.tool_sources`; the names of its tools begin with it.
+    pub(crate) name: String,
+    /// `ready`, `connecting` or `down`.
+    status: &'static str,
+    /// Why it is down.
+    detail: Option<String>,
+    /// Names of its tools; while it is down, those that it offered last.
+    tools: Vec<String>,
+}
+
+impl From<&dyn ToolSource> for ToolServer {
+    fn from(source: &dyn ToolSource) -> Self {
+        let (status, detail) = match source.status() {
+            SourceStatus::Ready => ("ready", None),
+            SourceStatus::Down(why) => ("down", Some(why)),
+            // A status that this version does not know is on its way to one that it does.
+            SourceStatus::Connecting | _ => ("connecting", None),
+        };
+        let tools = source.tools().iter().map(|tool| tool.info().spec.name.clone()).collect();
+        Self { name: source.name().to_owned(), status, detail, tools }
+    }
 }
 
 /// A call to make.

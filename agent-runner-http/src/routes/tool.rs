@@ -10,7 +10,7 @@ use crate::{
     api::Api,
     dto::{
         page::List,
-        tool::{Invoke, Invoked, Tool},
+        tool::{Invoke, Invoked, Tool, ToolServer},
     },
     extract::{Body, Name, Page, Query, nearest},
     problem::{Problem, ProblemBody},
@@ -56,6 +56,26 @@ pub(crate) async fn get(
     let meant = nearest(&name, known).map(|meant| format!("; did you mean `{meant}`?"));
     let shown: String = name.chars().take(80).collect();
     Err(Problem::not_found(format!("there is no tool `{shown}`{}", meant.unwrap_or_default())))
+}
+
+/// The servers whose tools projects may allow, how they are, and what they offer now.
+#[utoipa::path(get, path = "/mcp/servers", tag = "tools",
+    params(
+        ("limit" = Option<u16>, Query, description = "1 to 500; default 50"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page of servers", body = List<ToolServer>),
+        (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(crate) async fn servers(
+    State(api): State<Api>,
+    OriginalUri(uri): OriginalUri,
+    Query(page): Query<Page>,
+) -> Response {
+    let sources = api.engine().tools().sources();
+    let servers = sources.iter().map(|source| ToolServer::from(&**source)).collect();
+    List::slice(servers, &page, |server: &ToolServer| server.name.clone()).respond(&uri)
 }
 
 /// Calls a tool in a project, outside of any run. What the project's policy denies is refused; what

@@ -245,6 +245,7 @@ pub(super) struct HttpEndpoint {
 }
 
 impl HttpEndpoint {
+    #[expect(clippy::disallowed_methods, reason = "the operator chose the address")]
     pub(super) fn new(
         url: &str,
         headers: &BTreeMap<String, SecretString>,

@@ -68,6 +68,7 @@ pub(super) struct StdioTransport {
 
 impl StdioTransport {
     /// Starts the program.
+    #[expect(clippy::disallowed_methods, reason = "the operator chose the program")]
     pub(super) fn spawn(
         program: &str,
         args: &[String],

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::request::Parts;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -357,7 +358,7 @@ impl ServerHandler for Strange {
             }
             "ask" => self.ask(&context).await,
             "header" => {
-                let parts = context.extensions.get::<axum::http::request::Parts>().unwrap();
+                let parts = context.extensions.get::<Parts>().unwrap();
                 text(parts.headers["x-token"].to_str().unwrap().to_owned())
             }
             "noise" => noise(),

@@ -5,7 +5,6 @@ use std::{
     num::NonZeroUsize,
     ops::Range,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use agent_runner::agent::ModelName;
@@ -15,7 +14,10 @@ use toml::{
 };
 
 use super::{Endpoint, Key, Kind, Limits, Waits};
-use crate::config::{error::Problems, value};
+use crate::config::{
+    error::Problems,
+    table::{Reader, SECRETS, count, name, switch, variable, wait, words},
+};
 
 /// Most endpoints.
 const ENDPOINTS_MAX: usize = 100;
@@ -33,10 +35,6 @@ const SERVER: [&str; 11] = [
     "first_byte_timeout",
     "idle_timeout",
 ];
-/// Keys under which people put the secret itself.
-const SECRETS: [&str; 8] =
-    ["api_key", "apikey", "key", "token", "secret", "password", "auth", "authorization"];
-
 /// Which keys a kind has beside `name` and `kind`.
 pub(super) fn keys(kind: Kind) -> Vec<&'static str> {
     match kind {
@@ -81,25 +79,10 @@ pub(in crate::config) fn endpoints(
     endpoints
 }
 
-struct Reader<'a> {
-    path: &'a Path,
-    text: &'a str,
-    problems: &'a mut Problems,
-}
-
 impl Reader<'_> {
-    fn line(&self, at: &Range<usize>) -> usize {
-        1 + self.text.bytes().take(at.start).filter(|byte| *byte == b'\n').count()
-    }
-
-    fn wrong(&mut self, at: &Range<usize>, what: &str) {
-        let line = self.line(at);
-        self.problems.add(format!("{}, line {line}: {what}", self.path.display()));
-    }
-
     fn endpoint(&mut self, table: &DeTable<'_>, at: &Range<usize>) -> Option<Endpoint> {
-        let name = self.need(table, at, "name", name);
-        let kind = self.need(table, at, "kind", kind)?;
+        let name = self.need(table, at, "a provider", "name", name);
+        let kind = self.need(table, at, "a provider", "kind", kind)?;
         self.known(table, kind);
         let key = self.key(table);
         let routes = self.read(table, "routes", routes).unwrap_or_default();
@@ -169,36 +152,6 @@ impl Reader<'_> {
             (None, None) => Key::None,
         }
     }
-
-    /// The value of a key, as `parse` has it.
-    fn read<T>(
-        &mut self,
-        table: &DeTable<'_>,
-        key: &str,
-        parse: fn(&DeValue<'_>) -> Result<T, String>,
-    ) -> Option<T> {
-        let value = table.get(key)?;
-        match parse(value.get_ref()) {
-            Ok(parsed) => Some(parsed),
-            Err(problem) => {
-                self.wrong(&value.span(), &format!("`{key}`: {problem}"));
-                None
-            }
-        }
-    }
-
-    fn need<T>(
-        &mut self,
-        table: &DeTable<'_>,
-        at: &Range<usize>,
-        key: &str,
-        parse: fn(&DeValue<'_>) -> Result<T, String>,
-    ) -> Option<T> {
-        if table.get(key).is_none() {
-            self.wrong(at, &format!("a provider needs a `{key}`"));
-        }
-        self.read(table, key, parse)
-    }
 }
 
 /// What to say about a key that the kind does not have.
@@ -215,39 +168,12 @@ fn unknown(name: &str, kind: Kind, known: &[&str]) -> String {
     format!("a provider has no `{shown}`; did you mean `{}`?", near.unwrap_or(&"name"))
 }
 
-fn words(value: &DeValue<'_>) -> Result<String, String> {
-    let text = value.as_str().ok_or("not a string")?;
-    if text.is_empty() { Err("empty".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-fn name(value: &DeValue<'_>) -> Result<String, String> {
-    let name = words(value)?;
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-    if name.len() > 64 || !name.chars().all(fits) {
-        return Err("not 1 to 64 of a-z, 0-9, `-`, `_`, `.`".to_owned());
-    }
-    Ok(name)
-}
-
 fn kind(value: &DeValue<'_>) -> Result<Kind, String> {
     let text = words(value)?;
     Kind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| {
         let all: Vec<&str> = Kind::ALL.into_iter().map(Kind::as_str).collect();
         format!("not one of {}", all.join(", "))
     })
-}
-
-/// The name of a variable, and not its value by mistake.
-fn variable(value: &DeValue<'_>) -> Result<String, String> {
-    let name = words(value)?;
-    let fits = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    let begins = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_');
-    if !begins || name.len() > 128 || !name.chars().all(fits) {
-        return Err("not the name of an environment variable such as MY_API_KEY (the name of the \
-             variable, not the key itself)"
-            .to_owned());
-    }
-    Ok(name)
 }
 
 fn api(value: &DeValue<'_>) -> Result<bool, String> {
@@ -258,25 +184,8 @@ fn api(value: &DeValue<'_>) -> Result<bool, String> {
     }
 }
 
-fn switch(value: &DeValue<'_>) -> Result<bool, String> {
-    value.as_bool().ok_or_else(|| "not true or false".to_owned())
-}
-
-fn count<T: TryFrom<u64>>(value: &DeValue<'_>) -> Result<T, String> {
-    let number =
-        value.as_integer().and_then(|it| u64::from_str_radix(it.as_str(), it.radix()).ok());
-    number
-        .filter(|number| (1..=1 << 40).contains(number))
-        .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| "not a whole number above 0, or too large".to_owned())
-}
-
 fn size(value: &DeValue<'_>) -> Result<NonZeroUsize, String> {
     count::<usize>(value).map(|number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN))
-}
-
-fn wait(value: &DeValue<'_>) -> Result<Duration, String> {
-    value::interval(&words(value)?)
 }
 
 fn routes(value: &DeValue<'_>) -> Result<BTreeMap<String, Vec<ModelName>>, String> {
