@@ -9,8 +9,9 @@ mod address;
 mod client;
 mod resolve;
 mod target;
+mod unpack;
 
-pub(crate) use self::client::Hop;
+pub(crate) use self::client::{Hop, after};
 pub use self::{
     address::is_public,
     client::{GuardedClient, GuardedClientError, NetLimits, NetRequest, NetResponse},

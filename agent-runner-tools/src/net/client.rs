@@ -1,15 +1,14 @@
 //! The client.
 
-use std::{error::Error, fmt, io::Write as _, net::IpAddr, sync::Arc, time::Duration};
+use std::{error::Error, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use agent_runner_core::tool::{ToolError, ToolErrorKind};
 use bytes::Bytes;
-use flate2::write::{DeflateDecoder, GzDecoder};
 use reqwest::{
     Body, Client, Method, Response, StatusCode,
     header::{
-        ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
-        HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION,
+        ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap,
+        HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LOCATION,
     },
     redirect,
 };
@@ -19,6 +18,7 @@ use url::Url;
 use super::{
     resolve::{Checked, Lookup, NotPublic, SystemLookup},
     target::{Reach, Target, blocked, check_address},
+    unpack::Unpack,
 };
 
 /// Longest time until a connection stands.
@@ -27,8 +27,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest sum of an answer's headers, in bytes.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
-/// How much larger than its packed form a body may be, beyond the first 64 KiB.
-const RATIO_MAX: usize = 100;
 
 /// Bounds of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,7 +194,7 @@ impl GuardedClient {
         let response = request.send().await.map_err(|error| transport(target.host(), error))?;
         // The belt: the addresses were checked before they were dialled.
         if let (false, Some(peer)) = (target.listed, response.remote_addr()) {
-            check_address(peer.ip())?;
+            check_address(peer.ip()).map_err(ToolError::may_have_run)?;
         }
         let names = response.headers().iter().map(|(n, v)| n.as_str().len() + v.len());
         if names.sum::<usize>() > HEADER_BYTES_MAX {
@@ -231,8 +229,8 @@ impl GuardedClient {
     }
 
     async fn follow(&self, mut request: NetRequest) -> Result<NetResponse, ToolError> {
-        for _ in 0..=self.limits.redirects_max {
-            match self.hop(request).await? {
+        for hop in 0..=self.limits.redirects_max {
+            match after(hop, self.hop(request).await)? {
                 Hop::Answer(answer) => return Ok(answer),
                 Hop::Redirect(next) => request = next,
             }
@@ -252,7 +250,8 @@ impl GuardedClient {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate"));
         let sent = body.clone().map(Body::from);
         let response = self.open(method.clone(), &target, headers.clone(), sent).await?;
-        let Some(next) = self.redirected(&target, &response)? else {
+        let next = self.redirected(&target, &response).map_err(ToolError::may_have_run)?;
+        let Some(next) = next else {
             let head = method == Method::HEAD;
             return self.read(&target, response, head).await.map(Hop::Answer);
         };
@@ -269,11 +268,15 @@ impl GuardedClient {
             headers.remove(conditional);
         }
         if next.url.origin() != target.url.origin() {
-            headers.remove(AUTHORIZATION);
-            headers.remove(COOKIE);
             if body.is_some() {
-                return Err(blocked("the server sends what was posted to another host"));
+                let said = "the server sends what was posted to another host";
+                return Err(blocked(said).may_have_run());
             }
+            // Any other could be a secret of its sender.
+            headers = [ACCEPT, ACCEPT_LANGUAGE]
+                .into_iter()
+                .filter_map(|name| headers.remove(&name).map(|value| (name, value)))
+                .collect();
         }
         Ok(Hop::Redirect(NetRequest { method, target: next, headers, body }))
     }
@@ -313,96 +316,14 @@ impl GuardedClient {
             let Some(piece) = piece else { break };
             unpack.take(&piece)?;
         }
-        let (body, truncated) = unpack.finish();
+        let (body, truncated) = if head { (Bytes::new(), false) } else { unpack.finish()? };
         Ok(NetResponse { status, headers, final_url: target.url.clone(), ip, body, truncated })
     }
 }
 
-/// A body on its way out of its packing.
-struct Unpack {
-    decoder: Decoder,
-    packed: usize,
-    max: usize,
-}
-
-enum Decoder {
-    Plain(Vec<u8>),
-    Gzip(GzDecoder<Vec<u8>>),
-    Deflate(DeflateDecoder<Vec<u8>>),
-}
-
-impl Unpack {
-    fn new(headers: &HeaderMap, max: usize) -> Result<Self, ToolError> {
-        let encoding = headers.get(CONTENT_ENCODING).map(|v| v.to_str().unwrap_or("?").trim());
-        let decoder = match encoding.map(str::to_ascii_lowercase).as_deref() {
-            None | Some("" | "identity") => Decoder::Plain(Vec::new()),
-            Some("gzip" | "x-gzip") => Decoder::Gzip(GzDecoder::new(Vec::new())),
-            Some("deflate") => Decoder::Deflate(DeflateDecoder::new(Vec::new())),
-            Some(_) => {
-                let said = "the answer is packed in a way that was not asked for";
-                return Err(ToolError::new(ToolErrorKind::Network, said).may_have_run());
-            }
-        };
-        Ok(Self { decoder, packed: 0, max })
-    }
-
-    fn len(&self) -> usize {
-        match &self.decoder {
-            Decoder::Plain(body) => body.len(),
-            Decoder::Gzip(decoder) => decoder.get_ref().len(),
-            Decoder::Deflate(decoder) => decoder.get_ref().len(),
-        }
-    }
-
-    fn full(&self) -> bool {
-        self.len() > self.max
-    }
-
-    fn take(&mut self, piece: &[u8]) -> Result<(), ToolError> {
-        // A little at a time, so that a bomb is noticed before it has gone off.
-        for piece in piece.chunks(1_024) {
-            if self.full() {
-                return Ok(());
-            }
-            self.packed = self.packed.saturating_add(piece.len());
-            let written = match &mut self.decoder {
-                Decoder::Plain(body) => {
-                    body.extend_from_slice(piece);
-                    Ok(())
-                }
-                Decoder::Gzip(decoder) => decoder.write_all(piece),
-                Decoder::Deflate(decoder) => decoder.write_all(piece),
-            };
-            written.map_err(|error| {
-                let said = "the answer cannot be unpacked";
-                ToolError::new(ToolErrorKind::Network, said).may_have_run().with_source(error)
-            })?;
-            let packed = !matches!(self.decoder, Decoder::Plain(_));
-            if packed && self.len() > 64 * 1024 + self.packed.saturating_mul(RATIO_MAX) {
-                let said = "the answer unpacks to more than a hundred times its size";
-                return Err(ToolError::new(ToolErrorKind::TooLarge, said).may_have_run());
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> (Bytes, bool) {
-        let max = self.max;
-        let mut body = match self.decoder {
-            Decoder::Plain(body) => body,
-            Decoder::Gzip(mut decoder) => {
-                let _ = decoder.try_finish();
-                std::mem::take(decoder.get_mut())
-            }
-            Decoder::Deflate(mut decoder) => {
-                let _ = decoder.try_finish();
-                std::mem::take(decoder.get_mut())
-            }
-        };
-        let truncated = body.len() > max;
-        body.truncate(max);
-        (body.into(), truncated)
-    }
+/// What came of a hop: after the first one, something was sent.
+pub(crate) fn after<T>(hop: usize, result: Result<T, ToolError>) -> Result<T, ToolError> {
+    result.map_err(|error| if hop == 0 { error } else { error.may_have_run() })
 }
 
 /// What went wrong on the way. The URL may hold a secret, so it goes nowhere.

@@ -51,9 +51,18 @@ async fn get(client: &GuardedClient, url: &str) -> Result<NetResponse, ToolError
 }
 
 fn assert_blocked<T>(result: Result<T, ToolError>, what: &str) {
+    assert!(!refusal(result, what).effect_possible(), "{what}");
+}
+
+/// The same for what a server that was asked redirects to.
+fn assert_blocked_after<T>(result: Result<T, ToolError>, what: &str) {
+    assert!(refusal(result, what).effect_possible(), "{what}");
+}
+
+fn refusal<T>(result: Result<T, ToolError>, what: &str) -> ToolError {
     let Err(error) = result else { panic!("{what} was let through") };
     assert_eq!((error.kind(), error.code()), (ToolErrorKind::Denied, "blocked_target"), "{what}");
-    assert!(!error.effect_possible(), "{what}");
+    error
 }
 
 /// A server that answers every connection with these bytes, counts them, and then says no more.

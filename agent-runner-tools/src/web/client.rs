@@ -17,7 +17,7 @@ use super::{
     pace::Pace,
     robots::Robots,
 };
-use crate::net::{GuardedClient, Hop, NetRequest};
+use crate::net::{GuardedClient, Hop, NetRequest, after};
 
 /// What is welcome.
 const ACCEPTED: &str =
@@ -125,11 +125,7 @@ impl Inner {
             };
         }
         for hop in 0..=self.client.limits().redirects_max {
-            if let Some(robots) = &self.robots {
-                robots.check(&self.client, &request.target, cancel).await?;
-            }
-            self.pace.turn(request.target.host()).await?;
-            match self.client.hop(request.clone()).await? {
+            match after(hop, self.hop(&request, cancel).await)? {
                 Hop::Answer(answer) => {
                     let now = self.clock.now();
                     if kept && hop == 0 {
@@ -141,5 +137,17 @@ impl Inner {
             }
         }
         Err(self.client.too_many_redirects())
+    }
+
+    async fn hop(
+        &self,
+        request: &NetRequest,
+        cancel: &CancellationToken,
+    ) -> Result<Hop, ToolError> {
+        if let Some(robots) = &self.robots {
+            robots.check(&self.client, &request.target, cancel).await?;
+        }
+        self.pace.turn(request.target.host()).await?;
+        self.client.hop(request.clone()).await
     }
 }

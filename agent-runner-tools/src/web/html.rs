@@ -3,6 +3,8 @@
 //! A page is a stranger's program for a parser, so the tree it may grow has a bound, and its
 //! nesting too.
 
+use std::time::{Duration, Instant};
+
 use agent_runner_core::tool::{ToolError, ToolErrorKind};
 use dom_query::Document;
 use dom_smoothie::{Config, Readability, TextMode};
@@ -11,7 +13,7 @@ use html5ever::{
     tendril::{StrTendril, TendrilSink as _},
     tree_builder::TreeSink,
 };
-use scraper::{ElementRef, Html, HtmlTreeSink, Selector};
+use scraper::{ElementRef, Html, HtmlTreeSink, Node, Selector};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -23,6 +25,12 @@ const DEPTH_MAX: usize = 256;
 /// Bytes between two looks at the number of nodes. A few bytes can make the parser repeat
 /// every open formatting element, so a step is small.
 const STEP: usize = 32;
+/// Longest time of parsing; what comes after is not read. The parser compares each attribute of an
+/// element with all before it, which no bound of the tree sees.
+const PARSING_MAX: Duration = Duration::from_secs(3);
+/// Most bytes that are looked at to write a page out again. To write a text, each `&` in it makes
+/// the rest of it be searched for `<` and `>`.
+const ESCAPING_MAX: usize = 200_000_000;
 /// Longest CSS selector, in bytes.
 const SELECTOR_BYTES_MAX: usize = 300;
 /// Longest text of one match, in bytes.
@@ -51,8 +59,9 @@ fn grow<S: TreeSink>(
     mut goes_on: impl FnMut(&S) -> bool,
 ) -> (S::Output, bool) {
     let mut parser = parse_document(sink, ParseOpts::default());
-    let mut rest = text;
-    while !rest.is_empty() && goes_on(&parser.tokenizer.sink.sink) {
+    let (mut rest, begun) = (text, Instant::now());
+    while !rest.is_empty() && begun.elapsed() < PARSING_MAX && goes_on(&parser.tokenizer.sink.sink)
+    {
         let (piece, after) = rest.split_at(rest.ceil_char_boundary(STEP.min(rest.len())));
         parser.process(StrTendril::from_slice(piece));
         rest = after;
@@ -163,13 +172,20 @@ impl Parsed {
     }
 
     /// The page as Markdown or text: its main part, or all of it.
-    pub(super) fn render(&self, form: Form, whole: bool, base: &Url) -> String {
+    ///
+    /// # Errors
+    /// `TooLarge` for a page that cannot be written out in time.
+    pub(super) fn render(&self, form: Form, whole: bool, base: &Url) -> Result<String, ToolError> {
+        if self.escaping() > ESCAPING_MAX {
+            let said = "the page has too much in one text; fetch it with format `raw`";
+            return Err(ToolError::new(ToolErrorKind::TooLarge, said).may_have_run());
+        }
         // Written out again, the page is a plain one: all that was left open is closed.
         let sane = self.html.html();
         let (document, _) =
             grow(&sane, Document::default(), |document| document.tree.len() < 2 * NODES_MAX);
         if !whole && let Some(text) = main_part(document.clone(), form, base) {
-            return text;
+            return Ok(text);
         }
         let body = document.tree.body();
         let root = body.unwrap_or_else(|| document.tree.root());
@@ -182,8 +198,43 @@ impl Parsed {
                 root.formatted_text()
             }
         };
-        text.trim().to_owned()
+        Ok(text.trim().to_owned())
     }
+
+    /// How many bytes are looked at to write the page out.
+    fn escaping(&self) -> usize {
+        let values = self.html.tree.nodes().map(|node| match node.value() {
+            Node::Element(element) => element.attrs().map(|(_, value)| searched(value)).sum(),
+            Node::Text(text) if !is_verbatim(node.parent().map(|parent| parent.value())) => {
+                searched(text)
+            }
+            _ => 0,
+        });
+        values.fold(0, usize::saturating_add)
+    }
+}
+
+/// Whether the text of such an element is written as it is.
+fn is_verbatim(element: Option<&Node>) -> bool {
+    let name = element.and_then(Node::as_element).map(scraper::node::Element::name);
+    matches!(
+        name,
+        Some("script" | "style" | "xmp" | "iframe" | "noembed" | "noframes" | "plaintext")
+    )
+}
+
+/// From each `&` (and each byte that a no-break space begins with) to the next `<` or `>`.
+fn searched(text: &str) -> usize {
+    let (mut sum, mut run) = (0_usize, 0_usize);
+    for byte in text.bytes().rev() {
+        run = run.saturating_add(1);
+        match byte {
+            b'<' | b'>' => run = 0,
+            b'&' | 0xC2 => sum = sum.saturating_add(run),
+            _ => {}
+        }
+    }
+    sum
 }
 
 /// The article of a page, if it has one.

@@ -8,6 +8,8 @@ use serde_json_path::JsonPath;
 const QUERY_BYTES_MAX: usize = 500;
 /// Most steps of a query that look at a whole tree: each multiplies the work.
 const WIDE_STEPS_MAX: usize = 2;
+/// Most commas of a query.
+const SELECTORS_MAX: usize = 8;
 
 fn invalid(said: impl Into<String>) -> ToolError {
     ToolError::new(ToolErrorKind::InvalidArgs, said)
@@ -40,10 +42,10 @@ pub(super) fn path(
     query: &str,
     most: usize,
 ) -> Result<(Vec<Value>, bool), ToolError> {
-    let wide = query.matches("..").count() + query.matches('?').count();
-    if query.len() > QUERY_BYTES_MAX || wide > WIDE_STEPS_MAX {
+    if query.len() > QUERY_BYTES_MAX || !is_narrow(query) {
         return Err(invalid(
-            "the JSONPath is longer than 500 bytes, or has more than two of `..` and `?`",
+            "the JSONPath is longer than 500 bytes, has more than two of `..` and `?` or more than \
+             eight of `,`, or names `$` within",
         ));
     }
     let parsed =
@@ -51,4 +53,55 @@ pub(super) fn path(
     let found = parsed.query(value);
     let more = found.len() > most;
     Ok((found.into_iter().take(most).cloned().collect(), more))
+}
+
+/// Whether a query ends in time: it looks at a small multiple of what there is. A filter that
+/// names the root looks at everything for everything, and lists of selectors multiply.
+fn is_narrow(query: &str) -> bool {
+    let bare = without_texts(query);
+    let count = |what: &str| bare.matches(what).count();
+    count("..") + count("?") <= WIDE_STEPS_MAX && count("$") <= 1 && count(",") <= SELECTORS_MAX
+}
+
+/// A query without what stands in quotes.
+fn without_texts(query: &str) -> String {
+    let (mut quote, mut escaped) = (None, false);
+    let mut bare = String::new();
+    for c in query.chars() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if matches!(c, '\'' | '"') => quote = Some(c),
+            None => bare.push(c),
+        }
+    }
+    bare
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_quotes_counts_for_nothing() {
+        for query in [
+            "$.items[*].name",
+            "$..name",
+            "$['a','b']..x",
+            "$[?@.price == '$5, or ..?']",
+            r#"$[?@.a == "\"$$$"]"#,
+        ] {
+            assert!(is_narrow(query), "{query}");
+        }
+        for query in [
+            "$..*..*..*",
+            "$[?count($[*]) > 1]",
+            "$[?@ == '$' && @ == $.a]",
+            "$[0,1,2,3,4,5,6,7,8,9]",
+        ] {
+            assert!(!is_narrow(query), "{query}");
+        }
+    }
 }

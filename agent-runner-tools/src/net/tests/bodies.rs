@@ -2,7 +2,10 @@
 
 use std::io::Write as _;
 
-use flate2::{Compression, write::GzEncoder};
+use flate2::{
+    Compression,
+    write::{DeflateEncoder, GzEncoder, ZlibEncoder},
+};
 
 use super::*;
 
@@ -29,6 +32,55 @@ async fn a_packed_body_is_unpacked() {
         let got = read(answer(headers, &packed(&body)), NetLimits::default()).await.unwrap();
         assert_eq!((got.body.as_ref(), got.truncated), (body.as_slice(), false));
     }
+}
+
+/// `deflate` as RFC 9110 means it, in the format of zlib (section 8.4.1.2).
+fn zlib(body: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// `deflate` as some servers mean it.
+fn bare(body: &[u8]) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn deflate_was_unpacked_in_the_wrong_one_of_its_two_forms() {
+    let body = b"hello, hello, hello".repeat(2_000);
+    for packed in [zlib(&body), bare(&body)] {
+        let answer = answer("content-encoding: deflate\r\n", &packed);
+        let limits = NetLimits::default();
+        let got = read(answer, limits).await.unwrap();
+        assert_eq!((got.body.as_ref(), got.truncated), (body.as_slice(), false));
+    }
+}
+
+#[tokio::test]
+async fn a_packing_that_ends_early_was_taken_for_whole() {
+    let body: Vec<u8> =
+        (0..20_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    for (name, packed) in
+        [("gzip", packed(&body)), ("deflate", zlib(&body)), ("deflate", bare(&body))]
+    {
+        for short in [2, packed.len() / 2, packed.len() - 9] {
+            let headers = format!("content-encoding: {name}\r\n");
+            let cut = answer(&headers, packed.get(..short).unwrap());
+            let got = read(cut, NetLimits::default()).await;
+            let error = got.expect_err(&format!("{name} cut to {short} bytes"));
+            assert_eq!(error.kind(), ToolErrorKind::Network, "{name} cut to {short} bytes");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_content_encoding_was_not_looked_at() {
+    let headers = "content-encoding: identity\r\ncontent-encoding: gzip\r\n";
+    let error = read(answer(headers, &packed(b"x")), NetLimits::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ToolErrorKind::Network);
 }
 
 #[tokio::test]

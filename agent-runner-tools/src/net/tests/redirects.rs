@@ -27,7 +27,7 @@ async fn a_redirect_to_a_closed_address_is_not_followed() {
         let (address, asked) = raw(to(url, 302)).await;
         let client = client(&[address]);
         let result = get(&client, &format!("http://{address}/")).await;
-        assert_blocked(result, url);
+        assert_blocked_after(result, url);
         assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 }
@@ -100,6 +100,44 @@ async fn another_host_gets_no_credential() {
 }
 
 #[tokio::test]
+async fn another_host_got_a_secret_in_a_header_of_another_name() {
+    let (first, aim) = pair(302).await;
+    let client = client(&[*first.address(), *aim.address()]);
+    let mut headers = HeaderMap::new();
+    for name in ["accept", "accept-language", "x-api-key", "private-token", "idempotency-key"] {
+        headers.insert(name, HeaderValue::from_static("hunter2"));
+    }
+    let target = client.target(&first.uri()).unwrap();
+    let request = NetRequest { method: Method::GET, target, headers, body: None };
+    client.send(request, &CancellationToken::new()).await.unwrap();
+    let asked = aim.received_requests().await.unwrap();
+    for (name, goes) in [
+        ("accept", true),
+        ("accept-language", true),
+        ("x-api-key", false),
+        ("private-token", false),
+        ("idempotency-key", false),
+    ] {
+        assert_eq!(asked[0].headers.contains_key(name), goes, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_sent_was_said_not_to_have_happened() {
+    // The first server has acted. Where it redirects to cannot undo that.
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    for url in ["http://169.254.169.254/".to_owned(), format!("http://{free}/")] {
+        let (address, _) = raw(to(&url, 302)).await;
+        let client = client(&[address, free]);
+        let target = client.target(&format!("http://{address}/")).unwrap();
+        let (method, headers) = (Method::POST, HeaderMap::new());
+        let request = NetRequest { method, target, headers, body: Some("hello".into()) };
+        let error = client.send(request, &CancellationToken::new()).await.unwrap_err();
+        assert!(error.effect_possible(), "{url}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_post_becomes_a_get_or_goes_nowhere() {
     let (first, aim) = pair(303).await;
     send(&first, &aim, Method::POST).await.unwrap();
@@ -107,6 +145,6 @@ async fn a_post_becomes_a_get_or_goes_nowhere() {
     assert_eq!((asked[0].method.as_str(), asked[0].body.len()), ("GET", 0));
 
     let (first, aim) = pair(307).await;
-    assert_blocked(send(&first, &aim, Method::POST).await, "a post to another host");
+    assert_blocked_after(send(&first, &aim, Method::POST).await, "a post to another host");
     assert!(aim.received_requests().await.unwrap().is_empty());
 }

@@ -111,7 +111,7 @@ impl TypedTool for WebExtract {
         let (status, source, origin) = (page.dated.answer.status, page.provenance(), page.origin());
         let (limit, cancel) = (args.limit, cx.cancel.child_token());
         let _stop_when_dropped = cancel.clone().drop_guard();
-        let (found, more) = apart(move || take(&page, &pick, limit, &cancel)).await?;
+        let (found, more) = apart(&cx.cancel, move || take(&page, &pick, limit, &cancel)).await?;
         let output = json!({"status": status, "matches": found, "more": more, "source": source});
         Ok(ToolOutput::new(output).untrusted(origin))
     }

@@ -153,7 +153,11 @@ pub(super) async fn show(page: Page, view: View, cx: &ToolCx) -> Result<ToolOutp
         None => None,
     };
     let has_text = !answer.body.is_empty() && (kept.is_none() || page.kind != Kind::Binary);
-    let shown = if has_text { apart(move || with_text(shown, &page, &view)).await? } else { shown };
+    let shown = if has_text {
+        apart(&cx.cancel, move || with_text(shown, &page, &view)).await?
+    } else {
+        shown
+    };
     let output = ToolOutput::of(shown)?.untrusted(origin);
     Ok(match kept {
         Some(kept) => output.with_artifact(kept),
@@ -171,8 +175,8 @@ fn with_text(mut shown: Shown, page: &Page, view: &View) -> Result<Shown, ToolEr
         shown.truncated |= parsed.cut;
         text = match view.format {
             Format::Raw => text,
-            Format::Markdown => parsed.render(Form::Markdown, view.whole, base),
-            Format::Text => parsed.render(Form::Text, view.whole, base),
+            Format::Markdown => parsed.render(Form::Markdown, view.whole, base)?,
+            Format::Text => parsed.render(Form::Text, view.whole, base)?,
         };
     }
     if text.len() > TEXT_BYTES_MAX {
