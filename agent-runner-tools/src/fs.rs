@@ -36,6 +36,8 @@ pub use self::{
 
 #[cfg(all(feature = "shell", target_os = "linux"))]
 pub(crate) use self::workspace::ProgramDir;
+#[cfg(feature = "git")]
+pub(crate) use self::{project_dir::Missing, quota::Usage, rel_path::check_component};
 
 #[cfg(test)]
 mod tests;

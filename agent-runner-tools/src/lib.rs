@@ -12,6 +12,8 @@
 pub mod artifact;
 #[cfg(feature = "fs")]
 pub mod fs;
+#[cfg(feature = "git")]
+pub mod git;
 #[cfg(feature = "web")]
 pub mod http;
 #[cfg(feature = "mcp")]

@@ -16,6 +16,11 @@ use crate::fs::{
     FilesAppend, FilesCopy, FilesDelete, FilesDiff, FilesEdit, FilesGlob, FilesList, FilesMkdir,
     FilesMove, FilesPatch, FilesRead, FilesSearch, FilesWrite, Workspace,
 };
+#[cfg(feature = "git")]
+use crate::git::{
+    Git, GitAdd, GitBranch, GitCheckout, GitClone, GitCommit, GitDiffTool, GitInit, GitLog,
+    GitMerge, GitPull, GitPush, GitRestore, GitShow, GitStatusTool, GitWorktree,
+};
 #[cfg(feature = "web")]
 use crate::http::{HttpClient, HttpGet, HttpPost, PostPolicyError};
 #[cfg(all(feature = "shell", target_os = "linux"))]
@@ -79,6 +84,32 @@ impl StandardTools {
             Arc::new(Typed::new(ArtifactSave::new(workspace.clone()))),
             Arc::new(Typed::new(ArtifactList)),
             Arc::new(Typed::new(ArtifactRead)),
+        ];
+        self.tools.extend(tools);
+        self
+    }
+
+    /// With the tools called `git.*`, on the repositories of `git`.
+    #[cfg(feature = "git")]
+    #[must_use]
+    pub fn with_git(mut self, git: &Git) -> Self {
+        let g = || git.clone();
+        let tools: [Arc<dyn Tool>; 15] = [
+            Arc::new(Typed::new(GitInit::new(g()))),
+            Arc::new(Typed::new(GitClone::new(g()))),
+            Arc::new(Typed::new(GitStatusTool::new(g()))),
+            Arc::new(Typed::new(GitLog::new(g()))),
+            Arc::new(Typed::new(GitDiffTool::new(g()))),
+            Arc::new(Typed::new(GitShow::new(g()))),
+            Arc::new(Typed::new(GitBranch::new(g()))),
+            Arc::new(Typed::new(GitCheckout::new(g()))),
+            Arc::new(Typed::new(GitAdd::new(g()))),
+            Arc::new(Typed::new(GitCommit::new(g()))),
+            Arc::new(GitPush::new(g())),
+            Arc::new(Typed::new(GitPull::new(g()))),
+            Arc::new(Typed::new(GitMerge::new(g()))),
+            Arc::new(Typed::new(GitRestore::new(g()))),
+            Arc::new(Typed::new(GitWorktree::new(g()))),
         ];
         self.tools.extend(tools);
         self

@@ -61,7 +61,7 @@ fn file_name(path: &str) -> String {
     Sha256::digest(path.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn enter(parent: &Dir, name: &str) -> io::Result<Dir> {
+pub(super) fn enter(parent: &Dir, name: &str) -> io::Result<Dir> {
     match parent.create_dir(name) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -93,7 +93,7 @@ impl FileError {
     }
 
     /// What the system said of `what`, a path of the project.
-    pub(super) fn io(what: impl fmt::Display, source: io::Error) -> Self {
+    pub(crate) fn io(what: impl fmt::Display, source: io::Error) -> Self {
         use io::ErrorKind as Io;
         let (kind, said) = match source.kind() {
             Io::NotFound => {

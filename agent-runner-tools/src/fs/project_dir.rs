@@ -107,7 +107,7 @@ impl fmt::Debug for ProjectDir {
 
 /// What to do when a directory on the way is not there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Missing {
+pub(crate) enum Missing {
     Refuse,
     Create,
 }
@@ -181,7 +181,7 @@ impl ProjectDir {
         &self.limits
     }
 
-    pub(super) const fn dir(&self) -> &Dir {
+    pub(crate) const fn dir(&self) -> &Dir {
         &self.dir
     }
 
@@ -199,7 +199,7 @@ impl ProjectDir {
     }
 
     /// Whether so much more fits the quota.
-    pub(super) fn fits(
+    pub(crate) fn fits(
         &self,
         more: Usage,
         freed: u64,
@@ -211,7 +211,7 @@ impl ProjectDir {
         }
     }
 
-    pub(super) fn took(&self, more: Usage, freed: u64) {
+    pub(crate) fn took(&self, more: Usage, freed: u64) {
         if let Some(quota) = &self.quota {
             quota.add(more, freed);
         }
@@ -349,7 +349,7 @@ impl ProjectDir {
     }
 
     /// Opens the directory that `names` lead to, one name at a time and never through a link.
-    pub(super) fn descend<'a>(
+    pub(crate) fn descend<'a>(
         &self,
         path: &RelPath,
         names: impl Iterator<Item = &'a str>,

@@ -23,10 +23,10 @@ const REMEMBERED_MAX: usize = 1_024;
 
 /// What a directory holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Usage {
-    pub(super) bytes: u64,
+pub(crate) struct Usage {
+    pub(crate) bytes: u64,
     /// Files and directories.
-    pub(super) entries: u64,
+    pub(crate) entries: u64,
 }
 
 /// Counts of projects, taken by looking and kept up by what is written here.

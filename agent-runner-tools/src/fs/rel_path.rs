@@ -52,7 +52,7 @@ impl RelPath {
     }
 
     /// The names of its directories, and its own name.
-    pub(super) fn split_name(&self) -> (impl Iterator<Item = &str>, &str) {
+    pub(crate) fn split_name(&self) -> (impl Iterator<Item = &str>, &str) {
         let (parents, name) = self.0.rsplit_once('/').unwrap_or(("", &self.0));
         (parents.split('/').filter(|parent| !parent.is_empty()), name)
     }
@@ -73,7 +73,7 @@ impl fmt::Display for RelPath {
 }
 
 /// Checks one name, of a path or as a directory holds it.
-pub(super) fn check_component(name: &str) -> Result<(), FileError> {
+pub(crate) fn check_component(name: &str) -> Result<(), FileError> {
     if name.is_empty() {
         return Err(invalid("a path has no empty part: write `a/b`, not `a//b` or `a/`"));
     }

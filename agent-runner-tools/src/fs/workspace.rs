@@ -13,6 +13,8 @@ use agent_runner_core::{
     tool::ToolCx,
 };
 use cap_fs_ext::DirExt;
+#[cfg(feature = "git")]
+use cap_fs_ext::MetadataExt as _;
 use cap_std::{ambient_authority, fs::Dir};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -77,6 +79,9 @@ pub(super) struct Acting {
 
 struct Inner {
     root: Dir,
+    /// Where it was opened; for [`Workspace::beside`] and nobody else.
+    #[cfg(feature = "git")]
+    path: std::path::PathBuf,
     limits: FsLimits,
     permits: Arc<Semaphore>,
     counts: Arc<Counts>,
@@ -105,10 +110,13 @@ impl Workspace {
     /// What the system says of the directory.
     pub fn open(root: &Path, limits: FsLimits) -> io::Result<Self> {
         Dir::create_ambient_dir_all(root, ambient_authority())?;
-        let root = Dir::open_ambient_dir(root, ambient_authority())?;
+        let path = std::fs::canonicalize(root)?;
+        let root = Dir::open_ambient_dir(&path, ambient_authority())?;
         let permits = Arc::new(Semaphore::new(limits.calls_max));
         Ok(Self {
             inner: Arc::new(Inner {
+                #[cfg(feature = "git")]
+                path,
                 root,
                 limits,
                 permits,
@@ -120,6 +128,33 @@ impl Workspace {
 
     pub(super) fn limits(&self) -> &FsLimits {
         &self.inner.limits
+    }
+
+    /// The project's directory, for work with bounds of its own. Blocks.
+    #[cfg(feature = "git")]
+    pub(crate) fn enter(&self, cx: &ToolCx) -> Result<ProjectDir, FileError> {
+        let acting = Acting { project: cx.project_id, quota: cx.settings.files, run: cx.run_id };
+        self.inner.project(acting)
+    }
+
+    /// A directory beside the projects, which no tool reaches, made on first use; with its path,
+    /// for a library that takes paths only. Blocks.
+    #[cfg(feature = "git")]
+    pub(crate) fn beside(&self, names: &[&str]) -> io::Result<(Dir, std::path::PathBuf)> {
+        let mut dir = self.inner.root.try_clone()?;
+        let mut path = self.inner.path.clone();
+        for name in names {
+            dir = super::baseline::enter(&dir, name)?;
+            path.push(name);
+        }
+        // The path leads to what the handle holds, unless somebody moved the root away.
+        let named = Dir::open_ambient_dir(&path, ambient_authority())?.dir_metadata()?;
+        let held = dir.dir_metadata()?;
+        if (held.dev(), held.ino()) == (named.dev(), named.ino()) {
+            Ok((dir, path))
+        } else {
+            Err(io::Error::other("the workspace was moved while it is open"))
+        }
     }
 
     /// Does `work` in a project's directory on a thread that may block. The directory is made on

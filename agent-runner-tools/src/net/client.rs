@@ -138,6 +138,26 @@ impl GuardedClient {
         user_agent: &str,
         lookup: &Arc<dyn Lookup>,
     ) -> Result<Self, GuardedClientError> {
+        Self::build(reach, limits, user_agent, (lookup, READ_TIMEOUT))
+    }
+
+    /// A client for servers that may be silent for so long; until one answers, sending counts.
+    #[cfg(feature = "git")]
+    pub(crate) fn patient(
+        reach: Reach,
+        user_agent: &str,
+        silence: Duration,
+    ) -> Result<Self, GuardedClientError> {
+        let lookup = Arc::new(SystemLookup) as Arc<dyn Lookup>;
+        Self::build(reach, NetLimits::default(), user_agent, (&lookup, silence))
+    }
+
+    fn build(
+        reach: Reach,
+        limits: NetLimits,
+        user_agent: &str,
+        (lookup, silence): (&Arc<dyn Lookup>, Duration),
+    ) -> Result<Self, GuardedClientError> {
         // Fails when the program has installed one already, which then is the one to use.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let build = |public: bool| {
@@ -150,7 +170,7 @@ impl GuardedClient {
                     .retry(reqwest::retry::never())
                     .dns_resolver(Arc::clone(&resolver))
                     .connect_timeout(CONNECT_TIMEOUT)
-                    .read_timeout(READ_TIMEOUT)
+                    .read_timeout(silence)
                     .pool_max_idle_per_host(4)
             };
             // A bare container has no certificates; plain http works there.
