@@ -9,8 +9,8 @@ pub(crate) use self::{
     body::{Body, OptionalBody, collect, collect_up_to, object},
     header::{IdempotencyKey, IfMatch, sha256_hex},
     path::{
-        ApprovalPath, ArtifactPath, FilePath, Name, ProjectPath, RunEventPath, RunPath,
-        RunSignalPath, RunStepPath,
+        ApprovalPath, ArtifactPath, FilePath, GitActionPath, GitViewPath, Name, ProjectPath,
+        RunEventPath, RunPath, RunSignalPath, RunStepPath,
     },
     query::{FromQuery, Page, Parameters, Query},
 };

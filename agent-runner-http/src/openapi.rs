@@ -3,7 +3,7 @@
 use utoipa::openapi::{InfoBuilder, Tag};
 
 /// The groups of routes, in the order of the documentation.
-const TAGS: [(&str, &str); 14] = [
+const TAGS: [(&str, &str); 15] = [
     ("runs", "Start, read, wait for and delete runs."),
     ("control", "Ask something of a run: end, pause, go on, read a message."),
     ("events", "The journal of a run, by page and as it happens."),
@@ -13,6 +13,7 @@ const TAGS: [(&str, &str); 14] = [
     ("files", "The files of a project."),
     ("artifacts", "What runs made, by name and version."),
     ("approvals", "What waits for a person's word."),
+    ("git", "Git repositories of a project."),
     ("tools", "What agents can do."),
     ("web", "The web, behind a guard."),
     ("workers", "Who executes runs."),

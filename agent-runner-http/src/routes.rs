@@ -8,6 +8,7 @@ pub(crate) mod docs;
 pub(crate) mod event;
 pub(crate) mod file;
 pub(crate) mod generate;
+pub(crate) mod git;
 pub(crate) mod health;
 pub(crate) mod new_run;
 pub(crate) mod project;
@@ -139,6 +140,7 @@ fn waiting() -> OpenApiRouter<Api> {
         .routes(routes!(tool::invoke))
         .routes(routes!(web::fetch))
         .routes(routes!(web::extract))
+        .routes(routes!(git::look, git::act))
         .routes(routes!(artifact::list, artifact::add))
         .routes(routes!(artifact::download))
         .routes(routes!(artifact::zip))

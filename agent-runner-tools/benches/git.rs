@@ -7,6 +7,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::disallowed_methods,
     reason = "a measurement is stopped by what goes wrong, and prints"
 )]
 
@@ -174,7 +175,7 @@ fn commits(world: &World, changed: usize) {
         (0..changed).for_each(|file| write(&world.project().join("t"), file, content));
         let arguments = json!({"dir": "t", "message": "round", "paths": files});
         tool.push(took(|| {
-            world.call(2_000_000 + 1_000 * changed + round, "git.commit", arguments)
+            world.call(2_000_000 + 1_000 * changed + round, "git.commit", arguments);
         }));
     }
     compare(&format!("commit, {changed} of {FILES} files"), alone, tool);

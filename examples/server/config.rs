@@ -25,7 +25,7 @@ pub(crate) use self::{
     error::ConfigError,
     outside::Outside,
     source::Source,
-    value::{LogFormat, ShellAccess, WebAccess, duration},
+    value::{Access, LogFormat, ShellAccess, duration},
 };
 use self::{error::Problems, file::Tables, source::Given};
 
@@ -120,13 +120,21 @@ settings! {
     /// What happens to an http.post whose outcome is unknown: `ask`, `at_most_once` or `idempotent`.
     http_post_policy: EffectPolicy = "AGENT_RUNNER_HTTP_POST_POLICY", "ask", Value, value::post_policy;
     /// How much of the web agents reach: `open` for all that is public, `listed` for `web_allow` only, `off`.
-    web: WebAccess = "AGENT_RUNNER_WEB", "open", Value, value::web_access;
+    web: Access = "AGENT_RUNNER_WEB", "open", Value, value::access;
     /// Hosts that agents reach beside that, public or not: host:port, separated by commas.
     web_allow: HttpAllow = "AGENT_RUNNER_WEB_ALLOW", "", Value, value::http_allow;
     /// Whether agents keep to robots.txt.
     web_robots: bool = "AGENT_RUNNER_WEB_ROBOTS", "true", Value, value::switch;
     /// Requests to one host a second, after a first burst of five.
     web_rate: NonZeroU32 = "AGENT_RUNNER_WEB_RATE", "1", Value, value::rate;
+    /// Where remotes of Git repositories may be: `open` for all public hosts, `listed` for `git_allow` only, `off` for no Git at all.
+    git: Access = "AGENT_RUNNER_GIT", "open", Value, value::access;
+    /// Hosts of remotes beside that, public or not, where http:// is fine too: host:port, separated by commas.
+    git_allow: HttpAllow = "AGENT_RUNNER_GIT_ALLOW", "", Value, value::http_allow;
+    /// Who commits: a name.
+    git_name: String = "AGENT_RUNNER_GIT_NAME", "agent-runner", Value, value::line;
+    /// Who commits: an address.
+    git_email: String = "AGENT_RUNNER_GIT_EMAIL", "agent-runner@localhost", Value, value::line;
     /// Whether projects may have agents run programs: `confined` by the kernel, `best_effort` where it cannot, `off`.
     shell: ShellAccess = "AGENT_RUNNER_SHELL", "confined", Value, value::shell_access;
     /// Where programs are looked for: absolute directories, separated by colons.

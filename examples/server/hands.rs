@@ -10,7 +10,8 @@ use agent_runner::{
     tools::{
         StandardTools,
         fs::Workspace,
-        http::HttpClient,
+        git::{Git, GitCredential, GitCredentials, GitIdentity, GitOptions},
+        http::{HttpAllow, HttpClient},
         mcp::{McpReport, McpSource},
         net::{GuardedClient, NetLimits, Reach},
         web::{Web, WebOptions},
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(target_os = "linux")]
 use crate::config::ShellAccess;
-use crate::config::{Config, WebAccess};
+use crate::config::{Access, Config};
 
 /// How the guarded client and robots.txt know this program.
 const AGENT: &str = concat!("agent-runner/", env!("CARGO_PKG_VERSION"));
@@ -39,6 +40,9 @@ pub(crate) fn tools(config: &Config, workspace: &Workspace) -> anyhow::Result<Ve
         .with_http(client, config.http_post_policy)?;
     if let Some(web) = web(config)? {
         tools = tools.with_web(&web);
+    }
+    if let Some(git) = git(config, workspace)? {
+        tools = tools.with_git(&git);
     }
     #[cfg(target_os = "linux")]
     if let Some(shell) = shell(config, workspace)? {
@@ -92,13 +96,33 @@ impl Connections {
     }
 }
 
+/// How far a guard reaches; `None` when nothing is asked at all.
+fn reach(access: Access, listed: &HttpAllow) -> Option<Reach> {
+    match access {
+        Access::Open => Some(Reach::Open(listed.clone())),
+        Access::Listed => Some(Reach::Closed(listed.clone())),
+        Access::Off => None,
+    }
+}
+
+/// Git repositories; `None` when there are none.
+fn git(config: &Config, workspace: &Workspace) -> anyhow::Result<Option<Git>> {
+    let Some(reach) = reach(config.git, &config.git_allow) else { return Ok(None) };
+    let mut credentials = GitCredentials::default();
+    for login in &config.outside.git_logins {
+        let credential = GitCredential::new(&login.host, &login.username, login.secret.clone());
+        credentials = credentials.with(&login.name, credential.context(login.place.clone())?);
+    }
+    let identity = GitIdentity::new(&config.git_name, &config.git_email);
+    let options = GitOptions::new(reach)
+        .credentials(credentials)
+        .identity(identity.context("git_name, git_email")?);
+    Ok(Some(Git::new(workspace.clone(), Arc::new(SystemClock), options)?))
+}
+
 /// The part of the web that agents reach; `None` when there is none.
 fn web(config: &Config) -> anyhow::Result<Option<Web>> {
-    let reach = match config.web {
-        WebAccess::Open => Reach::Open(config.web_allow.clone()),
-        WebAccess::Listed => Reach::Closed(config.web_allow.clone()),
-        WebAccess::Off => return Ok(None),
-    };
+    let Some(reach) = reach(config.web, &config.web_allow) else { return Ok(None) };
     let client = GuardedClient::new(reach, NetLimits::default(), AGENT)?;
     let mut options = WebOptions::default();
     options.robots = config.web_robots;

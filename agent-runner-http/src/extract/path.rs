@@ -7,9 +7,13 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IntoDeserializer as _};
 
-use crate::{api::Api, problem::Problem};
+use crate::{
+    api::Api,
+    dto::git::{GitAction, GitView},
+    problem::Problem,
+};
 
 async fn segments<T: DeserializeOwned + Send>(parts: &mut Parts) -> Result<T, Problem> {
     let path = Path::<T>::from_request_parts(parts, &()).await;
@@ -18,6 +22,12 @@ async fn segments<T: DeserializeOwned + Send>(parts: &mut Parts) -> Result<T, Pr
 
 fn id<T: FromStr<Err: ToString>>(text: &str) -> Result<T, Problem> {
     text.parse().map_err(|error: T::Err| Problem::not_found(error.to_string()))
+}
+
+/// One of the words that a part of the path can be.
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    let parsed = T::deserialize(text.into_deserializer());
+    parsed.map_err(|error: serde::de::value::Error| Problem::not_found(error.to_string()))
 }
 
 macro_rules! path {
@@ -53,6 +63,16 @@ path! {
     /// `/projects/{id}/files/{path}`
     FilePath(ProjectId, String) from (project, path), (String, String) =>
         Ok(Self(id(&project)?, path))
+}
+path! {
+    /// `/projects/{id}/git/{verb}`, looking
+    GitViewPath(ProjectId, GitView) from (project, view), (String, String) =>
+        Ok(Self(id(&project)?, word(&view)?))
+}
+path! {
+    /// `/projects/{id}/git/{verb}`, doing
+    GitActionPath(ProjectId, GitAction) from (project, action), (String, String) =>
+        Ok(Self(id(&project)?, word(&action)?))
 }
 path! {
     /// `/runs/{id}/artifacts/{artifact_id}`

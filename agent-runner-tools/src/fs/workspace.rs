@@ -108,6 +108,7 @@ impl Workspace {
     ///
     /// # Errors
     /// What the system says of the directory.
+    #[expect(clippy::disallowed_methods, reason = "the operator's path, not an agent's")]
     pub fn open(root: &Path, limits: FsLimits) -> io::Result<Self> {
         Dir::create_ambient_dir_all(root, ambient_authority())?;
         let path = std::fs::canonicalize(root)?;

@@ -47,6 +47,7 @@ pub(super) struct CloneWanted {
 }
 
 /// Makes an empty repository at `path`, a directory for Git's own files.
+#[expect(clippy::disallowed_methods, reason = "what is made is opened by `open_at`")]
 fn init(path: &std::path::Path, dir: &Dir, branch: &str) -> Result<Repository, ToolError> {
     let mut options = RepositoryInitOptions::new();
     options

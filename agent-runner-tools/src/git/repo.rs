@@ -302,6 +302,7 @@ fn worktree_root(held: &Held, name: &str) -> Result<Dir, ToolError> {
 
 /// Opens a directory of Git's own with one file as its whole configuration: neither the machine's
 /// nor the user's is read from then on.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
 pub(super) fn open_at(
     path: &std::path::Path,
     config: &std::path::Path,

@@ -131,7 +131,6 @@ impl GuardedClient {
     ///
     /// # Errors
     /// [`GuardedClientError`].
-    #[expect(clippy::disallowed_methods, reason = "this is the guard")]
     pub fn with_lookup(
         reach: Reach,
         limits: NetLimits,
@@ -152,6 +151,7 @@ impl GuardedClient {
         Self::build(reach, NetLimits::default(), user_agent, (&lookup, silence))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the guard")]
     fn build(
         reach: Reach,
         limits: NetLimits,

@@ -152,19 +152,19 @@ pub(super) fn http_allow(text: &str) -> Result<HttpAllow, String> {
     HttpAllow::parse(text).map_err(|error| error.to_string())
 }
 
-/// How much of the web agents reach.
+/// How much of what is outside agents reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WebAccess {
+pub(crate) enum Access {
     Open,
     Listed,
     Off,
 }
 
-pub(super) fn web_access(text: &str) -> Result<WebAccess, String> {
+pub(super) fn access(text: &str) -> Result<Access, String> {
     match text {
-        "open" => Ok(WebAccess::Open),
-        "listed" => Ok(WebAccess::Listed),
-        "off" => Ok(WebAccess::Off),
+        "open" => Ok(Access::Open),
+        "listed" => Ok(Access::Listed),
+        "off" => Ok(Access::Off),
         _ => Err("not open, listed or off".to_owned()),
     }
 }
@@ -210,6 +210,15 @@ pub(super) fn paths(text: &str) -> Result<Vec<PathBuf>, String> {
 
 pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
     Ok(parts(text, ',').map(str::to_owned).collect())
+}
+
+/// A line that is not empty.
+pub(super) fn line(text: &str) -> Result<String, String> {
+    let line = text.trim();
+    if line.is_empty() || line.chars().any(char::is_control) {
+        return Err("not a line of text".to_owned());
+    }
+    Ok(line.to_owned())
 }
 
 pub(super) fn rate(text: &str) -> Result<NonZeroU32, String> {
