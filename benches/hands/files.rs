@@ -132,7 +132,7 @@ pub(crate) async fn run() {
     let content = content();
     for _ in 0..ROUNDS {
         floor.0.push(bare_writes(&bare));
-        let write = |n| json!({"path": format!("f{n}"), "content": content});
+        let write = |n| json!({"path": format!("f{n}"), "text": content});
         ours.0.push(calls(tool("files.write"), project, write).await);
         floor.1.push(bare_reads(&bare));
         ours.1.push(calls(tool("files.read"), project, |n| json!({"path": format!("f{n}")})).await);
@@ -145,7 +145,7 @@ pub(crate) async fn run() {
     report("  write", median(ours.0), median(floor.0.clone()), FILES);
     report("  read", median(ours.1), median(floor.1.clone()), FILES);
     let write: fn(u32) -> (String, Value) = |n| {
-        let arguments = json!({"path": format!("f{n}"), "content": self::content()});
+        let arguments = json!({"path": format!("f{n}"), "text": self::content()});
         ("files.write".to_owned(), arguments)
     };
     let read: fn(u32) -> (String, Value) =

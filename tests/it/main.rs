@@ -19,6 +19,7 @@ mod documents;
 mod each_wire;
 mod engine;
 mod files;
+mod git;
 mod mcp;
 mod providers;
 mod public_api;

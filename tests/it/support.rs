@@ -2,6 +2,9 @@
 //! effects, the bundled server as a child process, and a client of its event stream.
 
 pub(crate) mod events;
+#[allow(dead_code, reason = "the tests of the tools use more of it")]
+#[path = "../../agent-runner-tools/src/git/tests/server.rs"]
+pub(crate) mod git_server;
 pub(crate) mod ledger;
 pub(crate) mod model;
 pub(crate) mod server;

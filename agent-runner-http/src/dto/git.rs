@@ -144,6 +144,7 @@ impl GitAction {
 
 /// Arguments of a tool.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(transparent)]
 #[schema(value_type = Object, examples(json!({"message": "Say hello", "paths": ["."]})))]
 pub(crate) struct GitArguments(Map<String, Value>);
 
