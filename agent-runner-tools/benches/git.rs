@@ -89,8 +89,11 @@ impl World {
         }
         git(&seed, &["push", "-q", bare.to_str().unwrap(), "main"]);
         git(&bare, &["repack", "-adq"]);
-        let workspace =
-            Workspace::open(&temp.path().join("projects"), FsLimits::default()).unwrap();
+        // Each clone is deleted behind the quota's back.
+        let mut limits = FsLimits::default();
+        limits.project_files_max = 1_000_000;
+        limits.project_bytes_max = 1 << 40;
+        let workspace = Workspace::open(&temp.path().join("projects"), limits).unwrap();
         let allow = HttpAllow::parse(&server.address.to_string()).unwrap();
         let git = Git::new(workspace, Arc::new(SystemClock), GitOptions::new(Reach::Open(allow)))
             .unwrap();

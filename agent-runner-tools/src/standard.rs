@@ -160,22 +160,35 @@ impl StandardTools {
 }
 
 #[cfg(test)]
-#[cfg(all(feature = "fs", feature = "web"))]
+#[cfg(all(feature = "fs", feature = "git"))]
 mod tests {
     use std::collections::BTreeSet;
 
     use agent_runner_core::{time::SystemClock, tool::ToolRegistry};
 
     use super::*;
-    use crate::{fs::FsLimits, http::HttpAllow};
+    use crate::{
+        fs::FsLimits,
+        git::GitOptions,
+        http::HttpAllow,
+        net::{GuardedClient, NetLimits, Reach},
+        web::WebOptions,
+    };
 
     #[test]
     fn everything_together_makes_a_registry() {
         let temp = tempfile::TempDir::new().unwrap();
         let workspace = Workspace::open(temp.path(), FsLimits::default()).unwrap();
         let client = HttpClient::new(HttpAllow::default()).unwrap();
+        let nowhere = || Reach::Closed(HttpAllow::default());
+        let guarded = GuardedClient::new(nowhere(), NetLimits::default(), "test").unwrap();
+        let web = Web::new(guarded, Arc::new(SystemClock), WebOptions::default());
+        let git = Git::new(workspace.clone(), Arc::new(SystemClock), GitOptions::new(nowhere()));
         let tools = StandardTools::new(Arc::new(SystemClock))
             .with_files(&workspace)
+            .with_artifacts(&workspace)
+            .with_web(&web)
+            .with_git(&git.unwrap())
             .with_http(client, EffectPolicy::AtMostOnce)
             .unwrap()
             .into_tools();
@@ -189,6 +202,9 @@ mod tests {
             .map(|tool| (&*tool.info().spec.name, tool.info().policy.as_str()))
             .collect();
         let want = [
+            ("artifact.list", "pure"),
+            ("artifact.read", "pure"),
+            ("artifact.save", "idempotent"),
             ("files.append", "at_most_once"),
             ("files.copy", "idempotent"),
             ("files.delete", "at_most_once"),
@@ -202,9 +218,27 @@ mod tests {
             ("files.read", "pure"),
             ("files.search", "pure"),
             ("files.write", "idempotent"),
+            ("git.add", "idempotent"),
+            ("git.branch", "idempotent"),
+            ("git.checkout", "idempotent"),
+            ("git.clone", "idempotent"),
+            ("git.commit", "idempotent"),
+            ("git.diff", "pure"),
+            ("git.init", "idempotent"),
+            ("git.log", "pure"),
+            ("git.merge", "idempotent"),
+            ("git.pull", "idempotent"),
+            ("git.push", "reconcile"),
+            ("git.restore", "idempotent"),
+            ("git.show", "pure"),
+            ("git.status", "pure"),
+            ("git.worktree", "idempotent"),
             ("http.get", "idempotent"),
             ("http.post", "at_most_once"),
             ("time.now", "pure"),
+            ("web.extract", "pure"),
+            ("web.fetch", "pure"),
+            ("web.post", "at_most_once"),
         ];
         assert_eq!(policies, BTreeSet::from(want));
     }

@@ -81,7 +81,8 @@ async fn act(
             _ => return Err(error.into()),
         },
     };
-    let level = if matches!(cli.command, Action::Serve) { "info" } else { "warn" };
+    // rmcp tells of each handshake; what became of it is in our own words.
+    let level = if matches!(cli.command, Action::Serve) { "info,rmcp=warn" } else { "warn" };
     logging::start(&config, level, terminal.colour());
     match cli.command {
         Action::Serve => serve::serve(&config, terminal).await,

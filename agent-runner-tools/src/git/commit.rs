@@ -69,8 +69,19 @@ impl GitRepo<'_> {
     pub(super) fn add(&self, paths: &[Within]) -> Result<usize, ToolError> {
         let mut index = self.index()?;
         let written = self.index_written();
+        let mut ignored = Ignored::new(&self.files);
         let (mut put, mut gone) = (Vec::new(), Vec::new());
         for within in paths {
+            // A file that is in the index and there: nothing else can have its name.
+            if let Within::Path(path) = within
+                && let Some(entry) = index_entry(&index, path.as_str())
+                && let Some(seen) = self.files.see(path.as_str())?
+            {
+                if entry.mode != mode::MODULE && !seen.is_as_in(&entry, written) {
+                    put.push(path.as_str().to_owned());
+                }
+                continue;
+            }
             let mut known = false;
             for entry in index.iter() {
                 go_on(self.stop())?;
@@ -84,13 +95,11 @@ impl GitRepo<'_> {
                 }
                 match self.files.see(path)? {
                     None => gone.push(path.to_owned()),
-                    Some(seen)
-                        if seen.mode(Some(entry.mode)) == entry.mode
-                            && seen.is_as_in(&entry, written) => {}
+                    Some(seen) if seen.is_as_in(&entry, written) => {}
                     Some(_) => put.push(path.to_owned()),
                 }
             }
-            put.extend(self.unknown(&index, within, known)?);
+            put.extend(self.unknown(&index, &mut ignored, within, known)?);
         }
         for paths in [&mut put, &mut gone] {
             paths.sort();
@@ -110,13 +119,14 @@ impl GitRepo<'_> {
     fn unknown(
         &self,
         index: &Index,
+        ignored: &mut Ignored<'_>,
         within: &Within,
         known: bool,
     ) -> Result<Vec<String>, ToolError> {
         let Within::Path(path) = within else {
             return Ok(self.untracked(index, None, false)?.0);
         };
-        if Ignored::new(&self.files).is_or_is_below(path.as_str()) && !known {
+        if !known && ignored.is_or_is_below(path.as_str()) {
             return Err(conflict(format!(
                 "`{path}` is ignored by a .gitignore; change that file first"
             )));

@@ -89,10 +89,12 @@ impl Seen {
     }
 
     /// Whether it is surely what it was when the entry was made, at a time before `written`, when
-    /// the index was written: the same file, of the same size, not touched since.
+    /// the index was written: the same file, of the same mode
+    /// and size, not touched since.
     pub(super) fn is_as_in(&self, entry: &IndexEntry, written: Option<(i64, u32)>) -> bool {
         let now = self.entry("", entry.mode, entry.id);
-        let same = now.mtime == entry.mtime
+        let same = self.mode(Some(entry.mode)) == entry.mode
+            && now.mtime == entry.mtime
             && now.ctime == entry.ctime
             && (now.dev, now.ino, now.file_size) == (entry.dev, entry.ino, entry.file_size);
         // A file that was touched as the index was written may have been touched after it.
