@@ -34,6 +34,7 @@ fix: ## format, and apply what clippy can mend
 .PHONY: bench
 bench: ## measure
 	$(CARGO) bench --features server,testing,_bench --bench runs --bench streams --bench hands
+	$(CARGO) bench -p agent-runner-tools --all-features --bench git
 
 .PHONY: crash
 crash: ## kill a working server KILLS times (default 200) and audit it from outside

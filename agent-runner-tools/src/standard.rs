@@ -236,8 +236,8 @@ mod tests {
             ("http.get", "idempotent"),
             ("http.post", "at_most_once"),
             ("time.now", "pure"),
-            ("web.extract", "pure"),
-            ("web.fetch", "pure"),
+            ("web.extract", "idempotent"),
+            ("web.fetch", "idempotent"),
             ("web.post", "at_most_once"),
         ];
         assert_eq!(policies, BTreeSet::from(want));

@@ -13,7 +13,7 @@ use crate::support::{
 
 const SECRET: &str = "canary-2f6d0c1b";
 /// `agent:` and the secret, as HTTP carries them.
-const BASIC: &str = "Basic YWdlbnQ6Y2FuYXJ5LTJmNmQwYzFi";
+const BASIC: &str = "YWdlbnQ6Y2FuYXJ5LTJmNmQwYzFi";
 
 struct Place {
     directory: tempfile::TempDir,
@@ -38,7 +38,7 @@ impl Place {
         git(&seed, &["add", "."]);
         git(&seed, &["commit", "-qm", "Begin"]);
         git(&seed, &["push", "-q", bare.to_str().unwrap(), "main"]);
-        remote.require(BASIC);
+        remote.require(&format!("Basic {BASIC}"));
 
         let scripts = directory.path().join("scripts");
         std::fs::create_dir(&scripts).unwrap();
@@ -90,19 +90,19 @@ impl Place {
     }
 }
 
-fn turn(name: &str, arguments: Value) -> Value {
+fn turn(name: &str, arguments: &Value) -> Value {
     json!({"tool_calls": [{"name": name, "arguments": arguments}]})
 }
 
 #[tokio::test]
 async fn an_agent_clones_commits_and_pushes_once_somebody_agrees() {
     let place = Place::new(json!([
-        turn("git.clone", json!({})),
-        turn("git.checkout", json!({"branch": "hello", "create": true})),
-        turn("files.write", json!({"path": "tool/hello.txt", "text": "hello\n"})),
-        turn("git.add", json!({"paths": ["hello.txt"]})),
-        turn("git.commit", json!({"message": "Say hello"})),
-        turn("git.push", json!({})),
+        turn("git.clone", &json!({})),
+        turn("git.checkout", &json!({"branch": "hello", "create": true})),
+        turn("files.write", &json!({"path": "tool/hello.txt", "text": "hello\n"})),
+        turn("git.add", &json!({"paths": ["hello.txt"]})),
+        turn("git.commit", &json!({"message": "Say hello"})),
+        turn("git.push", &json!({})),
         {"text": "pushed"},
     ]))
     .await;
@@ -135,13 +135,11 @@ async fn an_agent_clones_commits_and_pushes_once_somebody_agrees() {
     assert!(message.starts_with("agent-runner\nSay hello\n") && message.contains(id), "{message}");
 
     // The commit is an artifact of the run, and the journal tells what was done.
-    let head = git(&place.bare, &["rev-parse", "agents/hello"]);
+    let short = git(&place.bare, &["rev-parse", "--short=12", "agents/hello"]);
     let (_, artifacts) = place.get(&format!("/runs/{id}/artifacts")).await;
-    let name = artifacts["items"][0]["name"].as_str().unwrap();
-    assert_eq!(
-        (name, &artifacts["items"][0]["kind"]),
-        (format!("commit-{}.patch", &head[..12]).as_str(), &json!("commit"))
-    );
+    let kept = &artifacts["items"][0];
+    assert_eq!(kept["name"], format!("commit-{short}.patch"), "{kept}");
+    assert_eq!(kept["kind"], "commit");
     let (_, events) = place.get(&format!("/runs/{id}/events?limit=500")).await;
     let events = events["items"].to_string();
     for action in ["clone", "checkout", "commit", "push"] {
@@ -162,7 +160,7 @@ async fn nobody_saw_the_password(place: Place) {
             continue;
         }
         let bytes = std::fs::read(&path).unwrap();
-        for secret in [SECRET, &BASIC[6..]] {
+        for secret in [SECRET, BASIC] {
             let found = memchr::memmem::find(&bytes, secret.as_bytes());
             assert_eq!(found, None, "{}", path.display());
         }

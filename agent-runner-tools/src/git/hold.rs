@@ -88,7 +88,18 @@ impl Workbench {
 
     /// Whether a call that was killed has left a repository here.
     pub(super) fn has_left(&self) -> bool {
-        self.dir.symlink_metadata(HELD).is_ok()
+        self.dir.symlink_metadata(HELD).is_ok_and(|found| found.is_dir())
+    }
+
+    /// The repository that a call that was killed has left here.
+    fn left(&self) -> Result<Option<Dir>, ToolError> {
+        match self.dir.open_dir_nofollow(HELD) {
+            Ok(git) => Ok(Some(git)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if self.has_left() => Err(disk(error)),
+            // What took the place of `.git` as it was taken, and did not fit back.
+            Err(_) => self.dir.remove_file(HELD).map(|()| None).map_err(disk),
+        }
     }
 
     /// An empty directory, for what is made before it takes its place.
@@ -147,12 +158,7 @@ impl Held {
         stop: &CancellationToken,
     ) -> Result<Option<Self>, ToolError> {
         // A call that was killed has left it: it is the repository, whatever is in its place now.
-        let left = match workbench.dir.open_dir_nofollow(HELD) {
-            Ok(git) => Some(git),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(disk(error)),
-        };
-        let git = match left {
+        let git = match workbench.left()? {
             Some(git) => git,
             None => match home.symlink_metadata(DOT_GIT) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
