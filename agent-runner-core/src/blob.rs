@@ -26,7 +26,7 @@ pub struct StoredBlob {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "an implementation has to fill in all of it")]
 pub struct BlobEntry {
-    /// Its name; of something half written, whatever names it to [`BlobStore::delete`].
+    /// Its name; of something half written, whatever names it to [`BlobStore::delete_if_old`].
     pub name: String,
     /// When it was last written.
     pub modified_at: Timestamp,
