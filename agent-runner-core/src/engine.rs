@@ -21,6 +21,7 @@ mod new_run;
 mod oneshot;
 mod project;
 mod query;
+mod replay;
 mod wait;
 mod worker;
 
@@ -40,6 +41,7 @@ pub use self::{
     oneshot::{OneShot, OneShotError},
     project::{NewProject, ProjectPatch, VersionedProject},
     query::{RunUsage, StepDetail, StepUsage},
+    replay::Replayed,
     wait::WAIT_TOOL,
     worker::EngineHandle,
 };

@@ -3,9 +3,11 @@
 
 pub mod agent;
 mod hands;
+mod replay;
 mod state;
 
 pub use self::hands::{ApprovalState, Decided, Hands};
+pub use self::replay::{Divergence, Replay};
 pub use self::state::{
     ApplyError, MachineCommand, OpenCall, OverBudget, RunState, SignalState, StepState,
 };

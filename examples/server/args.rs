@@ -39,6 +39,10 @@ pub(crate) enum Action {
     /// Look at runs and control them, with or without a server on the same database.
     #[command(subcommand)]
     Runs(RunsAction),
+    /// Take a run's decisions again, from its journal alone: no model is asked, no tool called.
+    ///
+    /// Exit code 1 when a decision differs; the first one is named.
+    Replay(OneRun),
     /// Bring the database up to this version.
     Migrate(JsonArgs),
     /// Check configuration, database, directories and models. Exit code 1 when something fails.

@@ -11,6 +11,7 @@ mod json;
 mod logging;
 mod migrate;
 mod providers;
+mod replay;
 mod run;
 mod runs;
 mod serve;
@@ -88,6 +89,7 @@ async fn act(
         Action::Serve => serve::serve(&config, terminal).await,
         Action::Run(args) => run::run(&config, args, terminal).await,
         Action::Runs(action) => runs::runs(&config, action, terminal).await,
+        Action::Replay(args) => replay::replay(&config, args, terminal).await,
         Action::Migrate(args) => migrate::migrate(&config, args, terminal).await,
         Action::Doctor(args) => doctor::doctor(&config, args, terminal).await,
         Action::Config(args) => settings::print(&config, args, terminal),

@@ -153,6 +153,34 @@ fn a_run_as_json_is_its_journal_without_gaps() {
 }
 
 #[test]
+fn a_replay_finds_the_same_decisions_or_names_the_first_that_differs() {
+    let place = Place::new();
+    let run = place.run(&["run", "Say hello", "--model", "scripted/echo", "--json"]);
+    let first: Value = serde_json::from_str(stdout(&run).lines().next().unwrap()).unwrap();
+    let id = first["run_id"].as_str().unwrap();
+    let replayed = place.json(&["replay", id, "--json"]);
+    assert_eq!((&replayed["status"], &replayed["differs"]), (&json!("COMPLETED"), &Value::Null));
+    assert_eq!((&replayed["events"], &replayed["decisions"]), (&json!(7), &json!(2)));
+
+    // Somebody changes how the run ended, behind the database's back.
+    let database = place.path().join("data/agent-runner.db");
+    let mut bytes = fs::read(&database).unwrap();
+    let end = br#"{"output":"Say hello"}"#;
+    let at = memchr::memmem::find(&bytes, end).expect("the last event is in the file");
+    bytes[at + end.len() - 3] = b'p';
+    fs::write(&database, bytes).unwrap();
+    let output = place.run(&["replay", id]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(stdout(&output), "the same until there: events 6, decisions 1\n");
+    let told = stderr(&output);
+    assert!(told.contains("event 7 (`run.completed`)"), "{told}");
+    assert!(told.contains(r#"ended with "Say hellp""#), "{told}");
+    assert!(told.contains(r#"this program ends with "Say hello""#), "{told}");
+    let nothing = place.run(&["replay", "01930000-0000-7000-8000-000000000000"]);
+    assert_eq!(nothing.status.code(), Some(1));
+}
+
+#[test]
 fn the_exit_code_of_a_failed_run_is_1_and_the_reason_is_said() {
     let place = Place::new();
     let output = place.run(&["run", "Say hello", "--max-steps", "1"]);

@@ -36,6 +36,9 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }
 
+/// Runs whose journals are replayed at the end.
+const REPLAYED: usize = 50;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s1_no_accepted_run_is_lost_and_no_completed_step_runs_twice() {
     let kills = number("AGENT_RUNNER_KILLS", KILLS);
@@ -99,6 +102,10 @@ async fn s1_no_accepted_run_is_lost_and_no_completed_step_runs_twice() {
     assert!(server.wait().await.success());
     let doctor = site.command(&["doctor"]).output().await.unwrap();
     assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+    for id in accepted.iter().take(REPLAYED) {
+        let replay = site.command(&["replay", id]).output().await.unwrap();
+        assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
+    }
 }
 
 async fn check_run(

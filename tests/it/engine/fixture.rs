@@ -175,6 +175,8 @@ pub(crate) async fn check_journal(engine: &Engine, id: RunId) {
     } else {
         assert!(ends.is_empty());
     }
+    let replayed = engine.replay(id).await.unwrap();
+    assert_eq!(replayed.differs, None, "the journal alone leads to the same decisions");
     let state = engine.fold(id).await.unwrap();
     assert_eq!(state.status(), run.status, "the row is the fold of the journal");
     assert_eq!(state.usage(), run.usage);
