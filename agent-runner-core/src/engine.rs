@@ -11,6 +11,7 @@ mod control;
 mod driver;
 mod error;
 mod files;
+mod fork;
 mod inbox;
 mod invoke;
 mod journal;
@@ -34,6 +35,7 @@ pub use self::{
     budgets::Spending,
     builder::{BuildError, EngineBuilder, EngineOptions},
     error::{EngineError, EngineErrorKind, FieldError},
+    fork::NewFork,
     inbox::NewMessage,
     invoke::{InvokeError, Invoked, ToolPreview},
     live::{Frame, LiveFrame, LiveKind, WatchOptions},

@@ -1,6 +1,8 @@
 //! Events: the facts of a run, numbered 1..n without gaps, never changed.
 
 mod convert;
+#[macro_use]
+mod define;
 mod reply;
 mod sentence;
 mod stored;
@@ -19,36 +21,13 @@ use crate::{
     approval::{ApprovalDecision, ApprovalKind},
     budget::{Budget, BudgetResource, BudgetScope, OnExceeded, Spend},
     directive::{DirectiveMode, Resolution},
-    id::{ApprovalId, ArtifactId, StepKey, WorkerId},
+    id::{ApprovalId, ArtifactId, RunId, StepKey, WorkerId},
     llm::{Cost, StopReason, Usage},
     message::Message,
     run::{ParkReason, RunError, RunSpec},
     step::{EffectPolicy, StepError, StepKind},
     tool::{Risk, ToolErrorKind},
 };
-
-macro_rules! event_bodies {
-    ($( $(#[$doc:meta])* $kind:literal $name:ident { $( $(#[$fdoc:meta])* $field:ident : $ty:ty ),* $(,)? } )*) => {
-        /// The content of an event, typed.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-        #[serde(tag = "type", content = "payload")]
-        #[non_exhaustive]
-        pub enum EventBody {
-            $( $(#[$doc])* #[serde(rename = $kind)] $name { $( $(#[$fdoc])* $field: $ty ),* }, )*
-        }
-
-        impl EventBody {
-            /// Every type that this version writes, with what it means.
-            pub const KINDS: &'static [&'static str] = &[$($kind),*];
-
-            /// Its type, dotted lower case.
-            #[must_use]
-            pub const fn kind(&self) -> &'static str {
-                match self { $( Self::$name { .. } => $kind, )* }
-            }
-        }
-    };
-}
 
 event_bodies! {
     /// The run was accepted.
@@ -69,6 +48,15 @@ event_bodies! {
     "run.released" RunReleased {
         /// The worker.
         worker: WorkerId,
+    }
+    /// What stands before it was taken over from another run; from here on the run is on its own.
+    "run.forked" RunForked {
+        /// The other run.
+        source: RunId,
+        /// Its event after which this run goes on.
+        event: u64,
+        /// How many of its events were taken over.
+        inherited: u64,
     }
     /// Somebody asked for a pause.
     "run.pause_requested" RunPauseRequested {}

@@ -3,10 +3,12 @@
 
 pub mod agent;
 mod hands;
+mod inherit;
 mod replay;
 mod state;
 
 pub use self::hands::{ApprovalState, Decided, Hands};
+pub use self::inherit::{Told, inherited, last_open};
 pub use self::replay::{Divergence, Replay};
 pub use self::state::{
     ApplyError, MachineCommand, OpenCall, OverBudget, RunState, SignalState, StepState,

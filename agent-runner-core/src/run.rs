@@ -285,6 +285,27 @@ pub struct RunSpec {
     /// What its tools may do, besides what its project lets them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_policy: Option<ToolPolicy>,
+    /// The run that it goes on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<ForkedFrom>,
+}
+
+/// Where a fork comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ForkedFrom {
+    /// The run.
+    pub run: RunId,
+    /// Its event after which the fork goes on; 1 for a run that was started anew.
+    pub event: u64,
+}
+
+impl ForkedFrom {
+    /// After that event of that run.
+    #[must_use]
+    pub const fn new(run: RunId, event: u64) -> Self {
+        Self { run, event }
+    }
 }
 
 impl RunSpec {
@@ -299,6 +320,7 @@ impl RunSpec {
             budget: None,
             tree_budget: None,
             tool_policy: None,
+            forked_from: None,
         }
     }
 }

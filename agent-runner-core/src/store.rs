@@ -17,8 +17,8 @@ use jiff::Timestamp;
 
 pub use self::{
     batch::{
-        Appended, ApprovalRow, ArtifactRow, Batch, Blob, Expect, Ready, RunPatch, SignalRow,
-        StepRow,
+        Appended, ApprovalRow, ArtifactRow, Batch, Beginning, Blob, Expect, Ready, RunPatch,
+        SignalRow, StepRow,
     },
     error::{StoreError, StoreErrorKind},
     in_memory::InMemoryStore,
@@ -32,7 +32,7 @@ use crate::{
     approval::Approval,
     artifact::Artifact,
     budget::Spend,
-    event::{Event, NewEvent},
+    event::Event,
     id::{ApprovalId, ArtifactId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
@@ -103,16 +103,11 @@ pub trait Store: RecordStore {
     /// What an acknowledged write survives.
     fn durability(&self) -> Durability;
 
-    /// Writes a new run (status QUEUED) with its first events and lists it as ready at `ready_at`.
+    /// Writes a new run (status QUEUED) with what it begins with.
     ///
     /// # Errors
-    /// [`StoreErrorKind`] `Duplicate` when the id exists.
-    async fn create(
-        &self,
-        run: Run,
-        events: Vec<NewEvent>,
-        ready: Ready,
-    ) -> Result<Created, StoreError>;
+    /// [`StoreErrorKind`] `Duplicate` when the id exists; `Corrupt` as for a batch.
+    async fn create(&self, run: Run, first: Beginning) -> Result<Created, StoreError>;
 
     /// Writes a batch.
     ///

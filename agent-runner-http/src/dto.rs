@@ -7,6 +7,7 @@ pub(crate) mod budget;
 pub(crate) mod control;
 pub(crate) mod event;
 pub(crate) mod file;
+pub(crate) mod fork;
 pub(crate) mod git;
 pub(crate) mod health;
 pub(crate) mod message;

@@ -35,7 +35,8 @@ const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Largest answer that is kept.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Routes whose keys the engine keeps with the run itself.
-const CREATING: [&str; 3] = ["/runs", "/runs/wait", "/runs/stream"];
+const CREATING: [&str; 5] =
+    ["/runs", "/runs/wait", "/runs/stream", "/runs/{id}/fork", "/runs/{id}/rerun"];
 /// Says that an answer is the one of an earlier request.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 

@@ -7,6 +7,7 @@ pub(crate) mod count_tokens;
 pub(crate) mod docs;
 pub(crate) mod event;
 pub(crate) mod file;
+pub(crate) mod fork;
 pub(crate) mod generate;
 pub(crate) mod git;
 pub(crate) mod health;
@@ -86,6 +87,8 @@ fn about_runs() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(run::list, new_run::create))
         .routes(routes!(run::get, run::patch, run::delete))
+        .routes(routes!(fork::fork))
+        .routes(routes!(fork::rerun))
         .routes(routes!(run::usage))
         .routes(routes!(run::transcript))
         .routes(routes!(step::list))

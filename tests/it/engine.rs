@@ -27,6 +27,7 @@ mod charges;
 mod context;
 mod control;
 mod fixture;
+mod fork;
 mod lifecycle;
 mod models;
 mod recovery;

@@ -12,8 +12,11 @@ use crate::{
     event::{Event, EventBody, NewEvent},
     id::{RunId, StepKey},
     limits,
-    machine::RunState,
-    store::{ApprovalRow, ArtifactRow, Batch, Blob, EventQuery, StepRow, Store},
+    machine::{RunState, Told},
+    store::{
+        ApprovalRow, ArtifactRow, Batch, Beginning, Blob, EventQuery, Ready, SignalRow, StepRow,
+        Store,
+    },
 };
 
 /// SHA-256 of `parts`, each followed by a NUL, as lower-case hex.
@@ -42,6 +45,35 @@ pub(super) fn push(batch: &mut Batch, body: EventBody, at: Timestamp) {
     let mut event = body.into_new(at);
     offload(&mut event, &mut batch.blobs);
     batch.events.push(event);
+}
+
+/// What a run begins with that has a past: `bodies`, which `state` has applied.
+pub(super) fn beginning(
+    state: &RunState,
+    bodies: Vec<EventBody>,
+    at: &[Timestamp],
+    ready: Ready,
+) -> Beginning {
+    let signals = bodies.iter().enumerate().filter_map(|(event, body)| {
+        let (id, name) = match body {
+            EventBody::SignalReceived { id, name, .. } => (id.clone(), name.clone()),
+            EventBody::DirectiveReceived { id, .. } => (id.clone(), String::new()),
+            _ => return None,
+        };
+        Some(SignalRow { id, name, event })
+    });
+    let mut first = Beginning {
+        steps: step_rows(state, &bodies, at),
+        signals: signals.collect(),
+        artifacts: artifact_rows(&bodies, at),
+        ..Beginning::new(Vec::new(), ready)
+    };
+    for (body, at) in bodies.into_iter().zip(at) {
+        let mut event = body.into_new(*at);
+        offload(&mut event, &mut first.blobs);
+        first.events.push(event);
+    }
+    first
 }
 
 fn offload(event: &mut NewEvent, blobs: &mut Vec<Blob>) {
@@ -87,6 +119,36 @@ pub(super) async fn whole(store: &dyn Store, mut event: Event) -> Result<Event, 
     Ok(event)
 }
 
+/// The typed events of a run up to that number, in order; events of a newer program are left out.
+pub(super) async fn told(
+    store: &dyn Store,
+    run: RunId,
+    upto: u64,
+) -> Result<Vec<Told>, EngineError> {
+    let (mut all, mut after) = (Vec::new(), 0);
+    while after < upto {
+        let page = store.events(run, &EventQuery::after(after)).await?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        for event in page.into_iter().take_while(|event| event.seq <= upto) {
+            let event = whole(store, event).await?;
+            let body = EventBody::from_event(&event).map_err(|error| damaged(&event, &error))?;
+            all.extend(body.map(|body| Told { seq: event.seq, at: event.at, body }));
+        }
+    }
+    Ok(all)
+}
+
+fn damaged(event: &Event, error: &dyn std::fmt::Display) -> EngineError {
+    EngineError::new(
+        EngineErrorKind::Internal,
+        format!(
+            "the journal of run {} cannot be folded at event {}: {error}",
+            event.run_id, event.seq
+        ),
+    )
+}
+
 /// Folds the events after `after` into `state`; the number of the last one.
 pub(super) async fn fold(
     store: &dyn Store,
@@ -110,17 +172,8 @@ pub(super) async fn fold(
 
 /// Takes one stored event into `state`.
 pub(super) fn apply(state: &mut RunState, event: &Event) -> Result<(), EngineError> {
-    let damaged = |error: &dyn std::fmt::Display| {
-        EngineError::new(
-            EngineErrorKind::Internal,
-            format!(
-                "the journal of run {} cannot be folded at event {}: {error}",
-                event.run_id, event.seq
-            ),
-        )
-    };
-    if let Some(body) = EventBody::from_event(event).map_err(|error| damaged(&error))? {
-        state.apply(event.seq, &body).map_err(|error| damaged(&error))?;
+    if let Some(body) = EventBody::from_event(event).map_err(|error| damaged(event, &error))? {
+        state.apply(event.seq, &body).map_err(|error| damaged(event, &error))?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::{
     project::ProjectSettings,
     run::{Run, RunSpec, RunStatus},
     schema::Schema,
-    store::{Created, Ready},
+    store::{Beginning, Created, Ready},
     time,
 };
 
@@ -74,6 +74,36 @@ pub struct NewRun {
 }
 
 impl NewRun {
+    /// What `run` was asked for, once more and from now on.
+    pub(super) fn like(run: &Run) -> Self {
+        let RunSpec { goal, agent, budget, tree_budget, tool_policy, .. } = run.spec.clone();
+        Self {
+            goal,
+            project_id: Some(run.project_id),
+            name: run.name.clone(),
+            agent: Some(agent.name),
+            model: Some(agent.model.to_string()),
+            instructions: Some(agent.instructions),
+            tools: Some(agent.tools),
+            tool_mode: agent.tool_mode,
+            output_schema: agent.output_schema,
+            temperature: agent.temperature,
+            max_output_tokens: agent.max_output_tokens,
+            max_steps: Some(agent.max_steps),
+            timeout: agent.timeout,
+            reasoning: agent.reasoning,
+            budget,
+            tree_budget,
+            tool_policy,
+            priority: run.priority,
+            start_at: None,
+            tags: run.tags.clone(),
+            metadata: run.metadata.clone(),
+            idempotency_key: None,
+            request_hash: None,
+        }
+    }
+
     /// A run with nothing but a goal.
     #[must_use]
     pub fn new(goal: impl Into<String>) -> Self {
@@ -101,8 +131,17 @@ impl Engine {
         let run = self.row(new, project_id, spec.clone());
         let ready_at = run.may_start_at(run.created_at);
         let queued = EventBody::RunQueued { spec }.into_new(run.created_at);
-        let created = self.inner.store.create(run, vec![queued], Ready::At(ready_at)).await?;
-        if created.existing && created.run.request_hash != hash {
+        let created =
+            self.inner.store.create(run, Beginning::new(vec![queued], Ready::At(ready_at))).await?;
+        Self::same_request(created, hash.as_deref())
+    }
+
+    /// Refuses a creation whose key was used for something else.
+    pub(super) fn same_request(
+        created: Created,
+        hash: Option<&str>,
+    ) -> Result<Created, EngineError> {
+        if created.existing && created.run.request_hash.as_deref() != hash {
             return Err(EngineError::new(
                 EngineErrorKind::IdempotencyMismatch,
                 "this idempotency key was used for another request; use a new key",
@@ -111,7 +150,7 @@ impl Engine {
         Ok(created)
     }
 
-    fn row(&self, new: NewRun, project_id: ProjectId, spec: RunSpec) -> Run {
+    pub(super) fn row(&self, new: NewRun, project_id: ProjectId, spec: RunSpec) -> Run {
         let now = self.inner.clock.now();
         let id = RunId::from_uuid(self.inner.ids.next());
         let deadline_at = new.timeout.map(|timeout| time::later(now, timeout));
@@ -148,7 +187,11 @@ impl Engine {
         }
     }
 
-    fn spec(&self, new: &NewRun, settings: &ProjectSettings) -> Result<RunSpec, EngineError> {
+    pub(super) fn spec(
+        &self,
+        new: &NewRun,
+        settings: &ProjectSettings,
+    ) -> Result<RunSpec, EngineError> {
         let mut wrong = Wrong::default();
         let mut notices = Vec::new();
         let model = self.model(new.model.as_deref(), &mut wrong, &mut notices);
@@ -185,6 +228,7 @@ impl Engine {
             budget: new.budget.filter(Budget::is_limited),
             tree_budget: new.tree_budget.filter(Budget::is_limited),
             tool_policy: new.tool_policy.clone(),
+            forked_from: None,
         })
     }
 

@@ -191,8 +191,9 @@ impl Engine {
     pub async fn usage(&self, id: RunId) -> Result<RunUsage, EngineError> {
         let run = self.inner.store.run(id).await?;
         let mut query = EventQuery::after(0);
-        query.kinds =
-            ["llm.completed", "llm.charged", "budget.changed"].map(str::to_owned).to_vec();
+        query.kinds = ["llm.completed", "llm.charged", "budget.changed", "run.forked"]
+            .map(str::to_owned)
+            .to_vec();
         let mut steps = Vec::new();
         let mut budget = run.spec.budget;
         loop {
@@ -202,6 +203,8 @@ impl Engine {
                 query.after = event.seq;
                 let event = journal::whole(&*self.inner.store, event).await?;
                 match EventBody::from_event(&event) {
+                    // What came before is another run's.
+                    Ok(Some(EventBody::RunForked { .. })) => steps.clear(),
                     Ok(Some(EventBody::BudgetChanged { budget: changed })) => budget = changed,
                     Ok(Some(body)) => steps.extend(step_usage(body, &run.spec.agent.model)),
                     Ok(None) | Err(_) => {}

@@ -1,13 +1,10 @@
 //! Replays runs from their journals.
 
-use super::{Engine, EngineError, EngineErrorKind, journal};
+use super::{Engine, EngineError, journal};
 use crate::{
-    event::EventBody,
     id::RunId,
-    limits,
     machine::{Divergence, Replay},
     run::RunStatus,
-    store::EventQuery,
 };
 
 /// What a replay found.
@@ -31,36 +28,10 @@ impl Engine {
     /// # Errors
     /// `NotFound`; `Internal` for a journal that cannot be read.
     pub async fn replay(&self, id: RunId) -> Result<Replayed, EngineError> {
-        let store = &*self.inner.store;
+        let run = self.run(id).await?;
         let mut replay = Replay::default();
-        let mut differs = None;
-        let mut after = 0;
-        'journal: loop {
-            let page = store.events(id, &EventQuery::after(after)).await?;
-            let full = page.len() >= limits::EVENT_PAGE;
-            for event in page {
-                let event = journal::whole(store, event).await?;
-                after = event.seq;
-                let body = EventBody::from_event(&event).map_err(|error| {
-                    EngineError::new(
-                        EngineErrorKind::Internal,
-                        format!("event {after} of run {id} cannot be read: {error}"),
-                    )
-                })?;
-                // An event of a newer program says nothing to this one.
-                let Some(body) = body else { continue };
-                if let Err(divergence) = replay.take(after, &body) {
-                    differs = Some(divergence);
-                    break 'journal;
-                }
-            }
-            if !full {
-                break;
-            }
-        }
-        if after == 0 {
-            let _ = store.run(id).await?;
-        }
+        let journal = journal::told(&*self.inner.store, id, run.last_seq).await?;
+        let differs = journal.iter().find_map(|told| replay.take(told.seq, &told.body).err());
         Ok(Replayed {
             status: replay.status(),
             events: replay.events(),

@@ -45,6 +45,7 @@ impl EventBody {
             Self::RunQueued { .. }
             | Self::RunClaimed { .. }
             | Self::RunReleased { .. }
+            | Self::RunForked { .. }
             | Self::RunPauseRequested {}
             | Self::RunPaused {}
             | Self::RunResumed {}

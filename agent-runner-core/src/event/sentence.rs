@@ -31,6 +31,9 @@ impl EventBody {
                 "A worker took the run over from one that was lost.".into()
             }
             Self::RunReleased { .. } => "The worker gave the run back before it shut down.".into(),
+            Self::RunForked { source, event, .. } => {
+                format!("The run goes on from run {source} after its event {event}.")
+            }
             Self::RunPauseRequested {} => "Pause requested.".into(),
             Self::RunPaused {} => "The run is paused.".into(),
             Self::RunResumed {} => "The run goes on.".into(),

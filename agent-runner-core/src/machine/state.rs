@@ -222,6 +222,11 @@ impl RunState {
         match event {
             E::RunQueued { spec } => self.budget = spec.budget,
             E::RunClaimed { .. } | E::RunResumed {} => self.over_budget = None,
+            // What the other run took was its own.
+            E::RunForked { .. } => {
+                self.usage = Usage::default();
+                self.spend = Spend::default();
+            }
             E::LlmStarted { step, attempt, estimated_tokens, .. } => {
                 let (step, attempt) = (step.clone(), *attempt);
                 let estimated = *estimated_tokens;

@@ -10,7 +10,7 @@ use crate::{
     event::NewEvent,
     id::{ApprovalId, ArtifactId, RunId, StepKey, WorkerId},
     llm::Usage,
-    run::{Park, RunError, RunStatus},
+    run::{Park, Run, RunError, RunStatus},
     step::{EffectPolicy, StepError, StepKind, StepStatus},
 };
 
@@ -58,6 +58,46 @@ impl Batch {
             bookings: Vec::new(),
             ready: Ready::Keep,
         }
+    }
+}
+
+/// What a new run has from the start: its first events and what goes with them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Beginning {
+    /// Events, in order. The store numbers them from 1.
+    pub events: Vec<NewEvent>,
+    /// Steps that are over already, at most one row per key.
+    pub steps: Vec<StepRow>,
+    /// Signals that were received already.
+    pub signals: Vec<SignalRow>,
+    /// Payloads too large for their events.
+    pub blobs: Vec<Blob>,
+    /// Artifacts that it has already.
+    pub artifacts: Vec<ArtifactRow>,
+    /// Whether the run is listed for claiming.
+    pub ready: Ready,
+}
+
+impl Beginning {
+    /// Events and nothing else.
+    #[must_use]
+    pub const fn new(events: Vec<NewEvent>, ready: Ready) -> Self {
+        Self {
+            events,
+            steps: Vec::new(),
+            signals: Vec::new(),
+            blobs: Vec::new(),
+            artifacts: Vec::new(),
+            ready,
+        }
+    }
+
+    /// The first batch of `run`.
+    #[must_use]
+    pub fn into_batch(self, run: &Run) -> Batch {
+        let Self { events, steps, signals, blobs, artifacts, ready } = self;
+        let batch = Batch::new(run.id, Expect::Control(run.control));
+        Batch { events, steps, signals, blobs, artifacts, ready, ..batch }
     }
 }
 

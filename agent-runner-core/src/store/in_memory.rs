@@ -27,7 +27,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use self::state::State;
 use super::{
-    Appended, ApprovalQuery, ArtifactQuery, Batch, Change, Control, Created, Durability,
+    Appended, ApprovalQuery, ArtifactQuery, Batch, Beginning, Change, Control, Created, Durability,
     EventQuery, PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery,
     SpendLine, SpendQuery, Spent, Store, StoreError, Sweep, Worker,
 };
@@ -35,7 +35,7 @@ use crate::{
     approval::Approval,
     artifact::Artifact,
     budget::Spend,
-    event::{Event, NewEvent},
+    event::Event,
     id::{ApprovalId, ArtifactId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
@@ -111,13 +111,9 @@ impl Store for InMemoryStore {
         Durability::Process
     }
 
-    async fn create(
-        &self,
-        run: Run,
-        events: Vec<NewEvent>,
-        ready: Ready,
-    ) -> Result<Created, StoreError> {
-        let created = self.state().create(run, events, ready)?;
+    async fn create(&self, run: Run, first: Beginning) -> Result<Created, StoreError> {
+        let ready = first.ready;
+        let created = self.state().create(run, first)?;
         if !created.existing {
             self.tell_of(created.run.id, ready);
         }

@@ -14,14 +14,14 @@ use crate::{
     approval::Approval,
     artifact::Artifact,
     budget::Spend,
-    event::{Event, NewEvent},
+    event::Event,
     id::{ApprovalId, ArtifactId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
     step::Step,
     store::{
-        Appended, ApprovalQuery, ArtifactQuery, Batch, Change, Control, Created, Durability,
-        EventQuery, PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved,
+        Appended, ApprovalQuery, ArtifactQuery, Batch, Beginning, Change, Control, Created,
+        Durability, EventQuery, PutRecord, Record, RecordExpect, RecordStore, Reserve, Reserved,
         RunQuery, SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
     },
 };
@@ -226,13 +226,8 @@ impl Store for FaultyStore {
         self.inner.durability()
     }
 
-    async fn create(
-        &self,
-        run: Run,
-        events: Vec<NewEvent>,
-        ready: Ready,
-    ) -> Result<Created, StoreError> {
-        self.write(WriteCall::Create, self.inner.create(run, events, ready)).await
+    async fn create(&self, run: Run, first: Beginning) -> Result<Created, StoreError> {
+        self.write(WriteCall::Create, self.inner.create(run, first)).await
     }
 
     async fn append(&self, batch: Batch) -> Result<Appended, StoreError> {

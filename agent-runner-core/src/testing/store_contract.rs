@@ -95,6 +95,8 @@ macro_rules! store_contract {
             creation {
                 a_creation_writes_the_run_and_its_events,
                 every_field_of_a_run_reads_back,
+                a_run_may_begin_with_a_past,
+                a_past_that_makes_no_sense_is_refused,
                 a_known_id_is_refused,
                 a_new_run_that_has_a_past_is_refused,
                 i13_one_idempotency_key_gives_one_run,

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::{
     budget::{Budget, Spend, TotalCost},
+    fork::ForkedFrom,
     policy::Policy,
     usage::Usage,
 };
@@ -193,7 +194,7 @@ pub(crate) struct Run {
     #[schema(format = Uuid)]
     root_id: String,
     /// The run it was forked from.
-    forked_from: Option<Value>,
+    forked_from: Option<ForkedFrom>,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -276,7 +277,7 @@ impl From<run::Run> for Run {
             cost: TotalCost::of(run.spend),
             parent_id: run.parent_id.map(|id| id.to_string()),
             root_id: run.root_id.to_string(),
-            forked_from: None,
+            forked_from: run.spec.forked_from.map(Into::into),
             created_at: run.created_at,
             started_at: run.started_at,
             finished_at: run.finished_at,

@@ -48,7 +48,8 @@ async fn accept(
     Ok(api.engine().create_run(new).await?)
 }
 
-fn mark(headers: &mut HeaderMap, created: &Created) {
+/// Says where a created run is, and whether it is new.
+pub(super) fn mark(headers: &mut HeaderMap, created: &Created) {
     if let Ok(location) = HeaderValue::from_str(&format!("/runs/{}", created.run.id)) {
         headers.insert(header::LOCATION, location);
     }

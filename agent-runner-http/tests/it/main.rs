@@ -11,6 +11,7 @@
 
 mod approvals;
 mod control;
+mod forks;
 mod idempotency;
 mod known;
 mod openapi;

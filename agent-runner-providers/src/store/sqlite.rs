@@ -29,14 +29,14 @@ use agent_runner_core::{
     approval::Approval,
     artifact::Artifact,
     budget::Spend,
-    event::{Event, NewEvent},
+    event::Event,
     id::{ApprovalId, ArtifactId, RunId, WorkerId},
     llm::BoxStream,
     run::Run,
     step::Step,
     store::{
-        Appended, ApprovalQuery, ArtifactQuery, Batch, Change, Control, Created, Durability,
-        EventQuery, PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved,
+        Appended, ApprovalQuery, ArtifactQuery, Batch, Beginning, Change, Control, Created,
+        Durability, EventQuery, PutRecord, Record, RecordExpect, RecordStore, Reserve, Reserved,
         RunQuery, SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
     },
     time::{Clock, later},
@@ -242,13 +242,8 @@ impl Store for SqliteStore {
         self.inner.durability
     }
 
-    async fn create(
-        &self,
-        run: Run,
-        events: Vec<NewEvent>,
-        ready: Ready,
-    ) -> Result<Created, StoreError> {
-        let prepared = PreparedRun::new(run, events, ready)?;
+    async fn create(&self, run: Run, first: Beginning) -> Result<Created, StoreError> {
+        let prepared = PreparedRun::new(run, first)?;
         match self.write(Op::Create(Box::new(prepared))).await? {
             Answer::Created(created) => Ok(*created),
             _ => Err(mixed_up()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_runner_core::{
     id::WorkerId,
-    store::{Batch, Change, EventQuery, Expect, Ready, Store as _, StoreErrorKind},
+    store::{Batch, Beginning, Change, EventQuery, Expect, Ready, Store as _, StoreErrorKind},
 };
 use agent_runner_providers::{Severity, SqliteOptions, SqliteStore, Synchronous};
 use futures::{StreamExt as _, future::join_all};
@@ -92,7 +92,7 @@ async fn batches_of_one_group_see_each_other_in_order() {
     let new = new_run();
     let later = Batch { events: vec![event("b")], ..Batch::new(new.id, Expect::Control(0)) };
     let (created, appended) = tokio::join!(
-        disk.store.create(new.clone(), vec![event("a")], Ready::At(now())),
+        disk.store.create(new.clone(), Beginning::new(vec![event("a")], Ready::At(now()))),
         disk.store.append(later)
     );
     assert!(!created.unwrap().existing);

@@ -13,7 +13,7 @@ use agent_runner_core::{
     id::{IdSource as _, ProjectId, RunId, SystemIds, WorkerId},
     llm::Usage,
     run::{Run, RunSpec, RunStatus},
-    store::{Batch, Expect, Ready, Store as _, Worker},
+    store::{Batch, Beginning, Expect, Ready, Store as _, Worker},
     time::{Clock, SystemClock},
 };
 use agent_runner_providers::{SqliteOptions, SqliteStore};
@@ -116,7 +116,8 @@ pub(super) fn event(kind: &str) -> NewEvent {
 
 /// A run that can be claimed, with one event.
 pub(super) async fn queued(store: &SqliteStore) -> Run {
-    let created = store.create(new_run(), vec![event("run.queued")], Ready::At(now())).await;
+    let created =
+        store.create(new_run(), Beginning::new(vec![event("run.queued")], Ready::At(now()))).await;
     created.unwrap().run
 }
 

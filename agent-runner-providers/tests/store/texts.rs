@@ -6,8 +6,8 @@ use agent_runner_core::{
     run::{Park, ParkReason},
     step::{EffectPolicy, StepError, StepKind, StepStatus},
     store::{
-        Batch, EventQuery, Expect, PutRecord, Ready, RecordExpect, RecordStore as _, RunQuery,
-        SignalRow, StepRow, Store as _, StoreErrorKind,
+        Batch, Beginning, EventQuery, Expect, PutRecord, Ready, RecordExpect, RecordStore as _,
+        RunQuery, SignalRow, StepRow, Store as _, StoreErrorKind,
     },
 };
 use proptest::prelude::*;
@@ -30,8 +30,12 @@ async fn every_text_column_takes_every_character() {
     run.metadata.insert(ODD.to_owned(), json!(ODD));
     run.idempotency_key = Some(ODD.to_owned());
     let first = NewEvent { kind: ODD.to_owned(), step: Some(StepKey::new(ODD)), ..event("") };
-    let created = disk.store.create(run.clone(), vec![first.clone()], Ready::Never).await.unwrap();
-    let again = disk.store.create(run.clone(), vec![], Ready::Never).await.unwrap();
+    let created = disk
+        .store
+        .create(run.clone(), Beginning::new(vec![first.clone()], Ready::Never))
+        .await
+        .unwrap();
+    let again = disk.store.create(run.clone(), Beginning::new(vec![], Ready::Never)).await.unwrap();
     assert!(again.existing, "the key is found again");
     assert_eq!(disk.store.run(run.id).await.unwrap(), created.run);
     assert_eq!(created.run.spec, run.spec);
@@ -118,15 +122,15 @@ async fn a_document_too_deep_to_be_read_again_is_refused_before_it_is_written() 
 
     let mut deep = new_run();
     deep.metadata.insert("x".to_owned(), nested(119));
-    disk.store.create(deep.clone(), vec![], Ready::Never).await.unwrap();
+    disk.store.create(deep.clone(), Beginning::new(vec![], Ready::Never)).await.unwrap();
     assert_eq!(disk.store.run(deep.id).await.unwrap().metadata, deep.metadata);
     let mut deeper = new_run();
     deeper.metadata.insert("x".to_owned(), nested(500));
-    let error = disk.store.create(deeper, vec![], Ready::Never).await.unwrap_err();
+    let error = disk.store.create(deeper, Beginning::new(vec![], Ready::Never)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Corrupt);
     let mut schema = new_run();
     schema.spec.agent.output_schema = Some(nested(119));
-    disk.store.create(schema.clone(), vec![], Ready::Never).await.unwrap();
+    disk.store.create(schema.clone(), Beginning::new(vec![], Ready::Never)).await.unwrap();
     assert_eq!(disk.store.run(schema.id).await.unwrap().spec, schema.spec);
 }
 

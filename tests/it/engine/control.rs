@@ -1,12 +1,12 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use agent_runner_core::{
     directive::{DirectiveMode, Resolution},
-    engine::{EngineErrorKind, NewMessage, NewRun, WAIT_TOOL},
-    id::StepKey,
-    run::{ParkReason, RunPhase, RunStatus},
+    engine::{Engine, EngineErrorKind, NewMessage, NewRun, WAIT_TOOL},
+    id::{RunId, StepKey},
+    run::{ParkReason, Run, RunPhase, RunStatus},
     step::{EffectPolicy, StepStatus},
-    testing::{Gate, LedgerTool, Turn},
+    testing::{Fault, FaultyStore, Gate, LedgerTool, Turn, WriteCall},
     tool::{ToolError, ToolErrorKind},
 };
 use serde_json::json;
@@ -361,4 +361,51 @@ async fn a_drained_worker_finishes_its_step_and_hands_the_run_over() {
     assert_eq!(run.status, RunStatus::Completed);
     assert_eq!(tool.effects().len(), 1, "no completed step runs again");
     assert_eq!(count(&kinds(&engine, id).await, "step.indeterminate"), 0);
+}
+
+/// A worker whose first write is held: what it decides meanwhile, it decides without what comes in.
+/// `tell` happens then; the run as it ends.
+async fn told_while_deciding(
+    turns: [Turn; 2],
+    tell: impl AsyncFnOnce(&Engine, RunId),
+) -> (World, Run) {
+    let mut world = World::new(turns);
+    let observer = world.engine().await;
+    let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&[WriteCall::Append]));
+    let first = faulty.pause_nth(1, Fault::BeforeCommit);
+    world.replace_store(faulty);
+    let (engine, _handle) = world.start().await;
+    let id = create(&engine, NewRun::new("x")).await;
+    first.reached().await;
+    while world.model.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // Long enough for the reply to be taken in and the end of it to be decided.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    tell(&observer, id).await;
+    first.release();
+    let run = ended(&engine, id).await;
+    (world, run)
+}
+
+on_every_store!(a_signal_that_comes_while_a_run_decides_to_wait_is_not_lost);
+async fn a_signal_that_comes_while_a_run_decides_to_wait_is_not_lost() {
+    let turns = [Turn::tool(WAIT_TOOL, json!({"signal": "go"})), Turn::text("done")];
+    let (_, run) = told_while_deciding(turns, async |engine: &Engine, id| {
+        engine.signal(id, "go", json!(7), None).await.unwrap();
+    })
+    .await;
+    assert_eq!(run.status, RunStatus::Completed);
+}
+
+on_every_store!(a_message_that_comes_while_a_run_decides_to_end_is_read);
+async fn a_message_that_comes_while_a_run_decides_to_end_is_read() {
+    let turns = [Turn::text("one"), Turn::text("two")];
+    let (world, run) = told_while_deciding(turns, async |engine: &Engine, id| {
+        engine.send_message(id, message("and that")).await.unwrap();
+    })
+    .await;
+    assert_eq!((run.output, world.model.requests().len()), (Some(json!("two")), 2));
 }

@@ -123,8 +123,10 @@ impl Driver {
         ready: Ready,
         guarded: bool,
     ) -> Result<bool, Stop> {
+        let decided_at = self.control;
         self.quiesce().await?;
-        if guarded && (self.cancel || self.look) {
+        // What came in with the answer was not known when this end was decided.
+        if guarded && (self.cancel || self.look || self.control != decided_at) {
             if self.look {
                 self.sync().await?;
             }

@@ -11,7 +11,7 @@ use crate::{
     id::{ApprovalId, ProjectId, RunId, WorkerId},
     run::{Run, RunStatus},
     step::Step,
-    store::{Created, Ready, StoreError, StoreErrorKind, Worker},
+    store::{Beginning, Created, StoreError, StoreErrorKind, Worker},
 };
 
 #[derive(Debug, Default)]
@@ -73,12 +73,7 @@ impl State {
         self.entries.get(&id).ok_or_else(|| no_run(id))
     }
 
-    pub(super) fn create(
-        &mut self,
-        run: Run,
-        events: Vec<NewEvent>,
-        ready: Ready,
-    ) -> Result<Created, StoreError> {
+    pub(super) fn create(&mut self, run: Run, first: Beginning) -> Result<Created, StoreError> {
         let key = run.idempotency_key.clone().map(|key| (run.project_id, key));
         if let Some(known) = key.as_ref().and_then(|key| self.keys.get(key)) {
             return Ok(Created { run: self.entry(*known)?.run.clone(), existing: true });
@@ -90,13 +85,14 @@ impl State {
             ));
         }
         let id = run.id;
+        let batch = first.into_batch(&run);
         let btree_map::Entry::Vacant(vacant) = self.entries.entry(id) else {
             return Err(StoreError::new(
                 StoreErrorKind::Duplicate,
                 format!("run {id} exists already: use a new id"),
             ));
         };
-        let entry = vacant.insert(Entry {
+        vacant.insert(Entry {
             run: Run { last_seq: 0, ..run },
             events: Vec::new(),
             steps: Vec::new(),
@@ -105,15 +101,14 @@ impl State {
             artifacts: Vec::new(),
             listed: None,
         });
-        entry.push_events(events);
-        let run = entry.run.clone();
+        if let Err(error) = self.append(batch) {
+            self.entries.remove(&id);
+            return Err(error);
+        }
         if let Some(key) = key {
             self.keys.insert(key, id);
         }
-        if let Ready::At(at) = ready {
-            self.list(id, Some(at));
-        }
-        Ok(Created { run, existing: false })
+        Ok(Created { run: self.entry(id)?.run.clone(), existing: false })
     }
 
     /// Lists a run for claiming at a moment, or takes it off the list.

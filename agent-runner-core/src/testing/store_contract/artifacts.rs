@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl<H: StoreHarness> Fixture<H> {
-    fn artifact(&self, name: &str, byte: char) -> ArtifactRow {
+    pub(super) fn artifact(&self, name: &str, byte: char) -> ArtifactRow {
         ArtifactRow {
             id: ArtifactId::from_uuid(self.run_id().as_uuid()),
             step: Some(StepKey::new("turn.1.tool.1")),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     run::{ParkReason, Run, RunStatus},
-    store::Ready,
+    store::{Beginning, Ready},
 };
 
 /// A claim changes these fields and nothing else; it writes no event.
@@ -34,7 +34,7 @@ pub async fn the_most_urgent_runs_come_first<H: StoreHarness>() {
         let run = Run { priority, ..f.new_run() };
         let at = seconds(now, after);
         want.push((priority, at, run.id));
-        f.store.create(run, vec![f.event(0)], Ready::At(at)).await.unwrap();
+        f.store.create(run, Beginning::new(vec![f.event(0)], Ready::At(at))).await.unwrap();
     }
     want.sort_unstable();
     f.clock.advance(Duration::from_secs(20));
@@ -72,7 +72,7 @@ pub async fn i11_a_claim_never_gives_what_must_not_run<H: StoreHarness>() {
     f.append(f.ending(by_control(&ended), RunStatus::Canceled)).await;
     let future = f.new_run();
     let at = Ready::At(seconds(f.now(), 1));
-    f.store.create(future, vec![f.event(0)], at).await.unwrap();
+    f.store.create(future, Beginning::new(vec![f.event(0)], at)).await.unwrap();
     let good = f.queued().await;
     let worker = f.worker().await;
     assert_eq!(f.claim(worker).await, [good.id]);
@@ -96,7 +96,7 @@ pub async fn sleepers_do_not_hide_what_is_due<H: StoreHarness>() {
     for n in 0..50 {
         let run = Run { priority: n % 2, ..f.new_run() };
         let at = Ready::At(seconds(f.now(), 1_000));
-        f.store.create(run, vec![f.event(0)], at).await.unwrap();
+        f.store.create(run, Beginning::new(vec![f.event(0)], at)).await.unwrap();
     }
     let due = f.create(Run { priority: 9, ..f.new_run() }).await;
     let worker = f.worker().await;

@@ -7,11 +7,15 @@ use serde_json::json;
 
 use super::{
     StoreHarness,
-    fixture::{self, Fixture, by_control, seconds},
+    fixture::{self, Fixture, blob, by_control, seconds, signal, step},
 };
 use crate::{
     run::{Run, RunStatus},
-    store::{EventQuery, Ready, RunQuery, StoreErrorKind},
+    step::StepStatus,
+    store::{
+        ArtifactRow, Batch, Beginning, EventQuery, Ready, RunQuery, SignalRow, StepRow,
+        StoreErrorKind,
+    },
 };
 
 /// Contract 1: run and events are there, numbered from 1, and the run is claimable at once.
@@ -19,7 +23,8 @@ pub async fn a_creation_writes_the_run_and_its_events<H: StoreHarness>() {
     let f = Fixture::<H>::open().await;
     let run = f.new_run();
     let events = vec![f.event(1), f.event(2)];
-    let created = f.store.create(run.clone(), events, Ready::At(f.now())).await.unwrap();
+    let created =
+        f.store.create(run.clone(), Beginning::new(events, Ready::At(f.now()))).await.unwrap();
     let want = Run { last_seq: 2, ..run };
     assert!(!created.existing);
     assert_eq!(created.run, want);
@@ -64,6 +69,80 @@ pub async fn every_field_of_a_run_reads_back<H: StoreHarness>() {
     assert_eq!(f.store.runs(&all).await.unwrap(), [want]);
 }
 
+/// Contract 4: steps, signals, payloads and artifacts are there with the run.
+pub async fn a_run_may_begin_with_a_past<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let (run, payload) = (f.new_run(), blob(b"a long payload"));
+    let mut events = vec![f.event(1), f.event(2), f.event(3)];
+    events[2].blob = Some(payload.sha256.clone());
+    let done =
+        StepRow { started: Some(1), done: Some(2), ..step("turn.1.tool.1", StepStatus::Succeeded) };
+    let artifact = ArtifactRow { event: 2, ..f.artifact("a.txt", 'a') };
+    let first = Beginning {
+        steps: vec![done],
+        signals: vec![SignalRow { event: 1, ..signal("s1") }],
+        blobs: vec![payload.clone()],
+        artifacts: vec![artifact.clone()],
+        ..Beginning::new(events, Ready::At(f.now()))
+    };
+    let made = f.store.create(run, first).await.unwrap().run;
+    assert_eq!((made.last_seq, f.read(made.id).await), (3, made.clone()));
+    let steps = f.steps(made.id).await;
+    let seen: Vec<_> = steps.iter().map(|s| (s.status, s.started_seq, s.done_seq)).collect();
+    assert_eq!(seen, [(StepStatus::Succeeded, Some(2), Some(3))]);
+    assert_eq!(f.store.blob(&payload.sha256).await.unwrap(), payload.bytes);
+    let kept = f.store.artifact(artifact.id).await.unwrap();
+    assert_eq!((kept.run_id, kept.version, kept.name.as_str()), (made.id, 1, "a.txt"));
+
+    let again =
+        Batch { events: vec![f.event(4)], signals: vec![signal("s1")], ..by_control(&made) };
+    assert_eq!(f.refused(again).await, StoreErrorKind::Duplicate);
+    let again = Batch {
+        events: vec![f.event(4)],
+        steps: vec![step("turn.1.tool.1", StepStatus::Started)],
+        ..by_control(&made)
+    };
+    assert_eq!(f.refused(again).await, StoreErrorKind::Corrupt);
+    let worker = f.worker().await;
+    assert_eq!(f.claim(worker).await, [made.id]);
+}
+
+/// Contract 4 and 6: a creation with a wrong part leaves no trace, and its key free.
+pub async fn a_past_that_makes_no_sense_is_refused<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let before = f.image().await;
+    let known = f.artifact("a.txt", 'a');
+    let with = |change: fn(&mut Beginning)| {
+        let mut first = Beginning::new(vec![f.event(1)], Ready::At(f.now()));
+        change(&mut first);
+        first
+    };
+    for (first, kind) in [
+        (with(|b| b.signals = vec![signal("s"), signal("s")]), StoreErrorKind::Duplicate),
+        (
+            with(|b| b.signals = vec![SignalRow { event: 1, ..signal("s") }]),
+            StoreErrorKind::Corrupt,
+        ),
+        (
+            with(|b| b.steps = vec![StepRow { done: Some(1), ..step("a", StepStatus::Succeeded) }]),
+            StoreErrorKind::Corrupt,
+        ),
+        (
+            Beginning {
+                artifacts: vec![known.clone(), known.clone()],
+                ..Beginning::new(vec![f.event(1)], Ready::Never)
+            },
+            StoreErrorKind::Corrupt,
+        ),
+    ] {
+        let run = Run { idempotency_key: Some("k".to_owned()), ..f.new_run() };
+        let error = f.store.create(run, first).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert_eq!(f.image().await, before);
+    }
+    f.create(Run { idempotency_key: Some("k".to_owned()), ..f.new_run() }).await;
+}
+
 /// A known id is refused as `Duplicate`, and the first run stays as it was.
 pub async fn a_known_id_is_refused<H: StoreHarness>() {
     let f = Fixture::<H>::open().await;
@@ -73,7 +152,8 @@ pub async fn a_known_id_is_refused<H: StoreHarness>() {
     again.id = run.id;
     again.spec.goal = "something else".to_owned();
     let events = vec![f.event(1)];
-    let error = f.store.create(again, events, Ready::At(f.now())).await.unwrap_err();
+    let error =
+        f.store.create(again, Beginning::new(events, Ready::At(f.now()))).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Duplicate);
     assert_eq!(f.image().await, before);
 }
@@ -88,7 +168,8 @@ pub async fn a_new_run_that_has_a_past_is_refused<H: StoreHarness>() {
         Run { finished_at: Some(f.now()), ..f.new_run() },
         Run { owner: Some(f.worker_id()), ..f.new_run() },
     ] {
-        let error = f.store.create(run, vec![f.event(0)], Ready::Never).await.unwrap_err();
+        let error =
+            f.store.create(run, Beginning::new(vec![f.event(0)], Ready::Never)).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt);
         assert_eq!(f.image().await, before);
     }
@@ -103,7 +184,11 @@ pub async fn i13_one_idempotency_key_gives_one_run<H: StoreHarness>() {
     batch.events = vec![f.event(1)];
     f.append(batch).await;
     let before = f.image().await;
-    let second = f.store.create(keyed(), vec![f.event(0)], Ready::At(f.now())).await.unwrap();
+    let second = f
+        .store
+        .create(keyed(), Beginning::new(vec![f.event(0)], Ready::At(f.now())))
+        .await
+        .unwrap();
     assert!(second.existing);
     assert_eq!(second.run, f.read(first.id).await, "the earlier run as it is now");
     assert_eq!(f.image().await, before, "nothing was written");
@@ -115,7 +200,9 @@ pub async fn i13_one_idempotency_key_gives_one_run_to_concurrent_callers<H: Stor
     let callers = (0..16).map(|_| {
         let run = Run { idempotency_key: Some("k".to_owned()), ..f.new_run() };
         let (store, events, now) = (f.store.clone(), vec![f.event(0)], f.now());
-        tokio::spawn(async move { store.create(run, events, Ready::At(now)).await.unwrap() })
+        tokio::spawn(async move {
+            store.create(run, Beginning::new(events, Ready::At(now))).await.unwrap()
+        })
     });
     let created: Vec<_> =
         join_all(callers).await.into_iter().map(|created| created.unwrap()).collect();
@@ -139,10 +226,10 @@ pub async fn a_run_may_be_created_for_later<H: StoreHarness>() {
     let f = Fixture::<H>::open().await;
     let run = f.new_run();
     let at = seconds(f.now(), 60);
-    f.store.create(run.clone(), vec![f.event(0)], Ready::At(at)).await.unwrap();
+    f.store.create(run.clone(), Beginning::new(vec![f.event(0)], Ready::At(at))).await.unwrap();
     let endless = Ready::At(jiff::Timestamp::MAX);
-    f.store.create(f.new_run(), vec![f.event(0)], endless).await.unwrap();
-    f.store.create(f.new_run(), vec![f.event(0)], Ready::Never).await.unwrap();
+    f.store.create(f.new_run(), Beginning::new(vec![f.event(0)], endless)).await.unwrap();
+    f.store.create(f.new_run(), Beginning::new(vec![f.event(0)], Ready::Never)).await.unwrap();
     let worker = f.worker().await;
     f.clock.advance(Duration::from_secs(59));
     assert_eq!(f.claim(worker).await, []);

@@ -15,8 +15,8 @@ use crate::{
     run::{Park, ParkReason, Run, RunSpec, RunStatus},
     step::{EffectPolicy, Step, StepKind, StepStatus},
     store::{
-        Appended, Batch, Blob, EventQuery, Expect, Order, Ready, RunQuery, SignalRow, StepRow,
-        Store, StoreErrorKind, Worker,
+        Appended, Batch, Beginning, Blob, EventQuery, Expect, Order, Ready, RunQuery, SignalRow,
+        StepRow, Store, StoreErrorKind, Worker,
     },
     testing::{ManualClock, SequentialIds},
     time::{Clock, later},
@@ -83,7 +83,8 @@ impl<H: StoreHarness> Fixture<H> {
     /// Creates a run that is claimable at once.
     pub(super) async fn create(&self, run: Run) -> Run {
         let events = vec![self.event(0)];
-        let created = self.store.create(run, events, Ready::At(self.now())).await.unwrap();
+        let created =
+            self.store.create(run, Beginning::new(events, Ready::At(self.now()))).await.unwrap();
         assert!(!created.existing);
         created.run
     }

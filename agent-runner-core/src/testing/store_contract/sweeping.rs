@@ -11,7 +11,7 @@ use super::{
 use crate::{
     id::{RunId, WorkerId},
     run::{ParkReason, Run, RunStatus},
-    store::{Order, Ready, RunQuery, Sweep},
+    store::{Beginning, Order, Ready, RunQuery, Sweep},
 };
 
 async fn sweep<H: StoreHarness>(f: &Fixture<H>) -> Sweep {
@@ -151,7 +151,7 @@ pub async fn a_sweep_reports_what_is_overdue<H: StoreHarness>() {
 pub async fn a_claimable_run_that_is_not_listed_is_mended<H: StoreHarness>() {
     let f = Fixture::<H>::open().await;
     let fresh = f.new_run();
-    f.store.create(fresh.clone(), vec![f.event(0)], Ready::Never).await.unwrap();
+    f.store.create(fresh.clone(), Beginning::new(vec![f.event(0)], Ready::Never)).await.unwrap();
     let released = f.running().await;
     let mut batch = by_owner(&released);
     batch.patch.release = true;

@@ -7,7 +7,7 @@ use crate::{
     id::{RunId, WorkerId},
     run::Run,
     store::{
-        Appended, Batch, Control, Created, EventQuery, Order, PutRecord, Ready, Record,
+        Appended, Batch, Beginning, Control, Created, EventQuery, Order, PutRecord, Ready, Record,
         RecordExpect, RunQuery, Store, StoreError, StoreErrorKind, Sweep, Worker,
     },
     testing::store_contract::fixture::ALL,
@@ -73,7 +73,8 @@ impl Call {
         Ok(match self {
             Self::Nothing => Answer::Nothing,
             Self::Create(run, events, ready) => {
-                let created = store.create(Run::clone(run), events.clone(), *ready).await?;
+                let first = Beginning::new(events.clone(), *ready);
+                let created = store.create(Run::clone(run), first).await?;
                 Answer::Created(Box::new(created))
             }
             Self::Append(batch) => Answer::Appended(store.append(Batch::clone(batch)).await?),

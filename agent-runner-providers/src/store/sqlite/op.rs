@@ -113,7 +113,7 @@ impl Op {
     pub(super) fn hints(&self, answer: &Answer) -> Vec<Change> {
         let listed = match self {
             Self::Append(batch) => matches!(batch.ready, Ready::At(_)),
-            Self::Create(run) => matches!(run.ready, Ready::At(_)),
+            Self::Create(run) => matches!(run.first.ready, Ready::At(_)),
             _ => false,
         };
         let mut hints = match (self, answer) {

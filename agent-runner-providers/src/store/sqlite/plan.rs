@@ -92,6 +92,7 @@ pub(super) fn wanted(ops: &[Op]) -> Result<[String; 6], sqlx::Error> {
             }
             Op::Create(new) => {
                 runs.push(new.run.id);
+                artifacts.extend(new.first.artifacts.iter().map(|artifact| artifact.id));
                 keys.extend(new.run.idempotency_key.iter().map(|key| (new.run.project_id, key)));
             }
             _ => {}
@@ -165,25 +166,33 @@ impl<'a> Plan<'a> {
                 format!("run {} exists already: use a new id", run.id),
             ));
         }
-        let next_seq = after(1, new.events.len());
         known.guard = Some(Guard {
             status: run.status,
             finished_at: None,
             owner: None,
             epoch: run.epoch,
             control: run.control,
-            next_seq,
+            next_seq: 1,
             pause_requested: run.pause_requested,
             cancel_requested: run.cancel_requested,
         });
+        let appended = self.append(&new.first);
+        let known = self.runs.entry(run.id).or_default();
+        // The row is written as it is after its first events.
+        known.changes = None;
+        let last_seq = match appended {
+            Ok(appended) => appended.last_seq,
+            Err(error) => {
+                known.guard = None;
+                return Err(error);
+            }
+        };
         if let Some(key) = key {
             self.keys.insert(key, run.id);
         }
-        self.new_runs.push(RunRow::new(new, next_seq));
+        self.new_runs.push(RunRow::new(new, last_seq + 1));
         self.requests.push(RequestRow::new(run, &new.texts));
-        self.push_events(run.id, 1, run.epoch, &new.events);
-        self.list(run.id, new.ready);
-        Ok(Creation::New(Box::new(Run { last_seq: next_seq - 1, ..run.clone() })))
+        Ok(Creation::New(Box::new(Run { last_seq, ..run.clone() })))
     }
 
     pub(super) fn append(&mut self, batch: &'a PreparedBatch) -> Result<Appended, StoreError> {

@@ -7,8 +7,8 @@ use agent_runner_core::{
     run::{Park, Run, RunStatus},
     step::StepStatus,
     store::{
-        ApprovalRow, ArtifactRow, Batch, Blob, Booking, Expect, Ready, RunPatch, SignalRow,
-        StepRow, StoreError, StoreErrorKind,
+        ApprovalRow, ArtifactRow, Batch, Beginning, Blob, Booking, Expect, Ready, RunPatch,
+        SignalRow, StepRow, StoreError, StoreErrorKind,
     },
 };
 use jiff::Timestamp;
@@ -40,8 +40,7 @@ pub(super) struct PreparedBatch {
 pub(super) struct PreparedRun {
     pub(super) run: Run,
     pub(super) texts: RunTexts,
-    pub(super) events: Vec<EventText>,
-    pub(super) ready: Ready,
+    pub(super) first: PreparedBatch,
 }
 
 /// The documents of a new run.
@@ -146,11 +145,7 @@ impl PreparedBatch {
 }
 
 impl PreparedRun {
-    pub(super) fn new(
-        mut run: Run,
-        events: Vec<NewEvent>,
-        ready: Ready,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn new(mut run: Run, first: Beginning) -> Result<Self, StoreError> {
         // The caller gets the run as it is stored, so moments are cut to what is stored of them.
         for at in [&mut run.deadline_at, &mut run.started_at].into_iter().flatten() {
             *at = cut(*at);
@@ -175,17 +170,12 @@ impl PreparedRun {
         if let Some(schema) = &run.spec.agent.output_schema {
             shallow(schema)?;
         }
-        Ok(Self {
-            texts,
-            events: events.into_iter().map(event_text).collect::<Result<_, _>>()?,
-            ready,
-            run,
-        })
+        Ok(Self { texts, first: PreparedBatch::new(first.into_batch(&run))?, run })
     }
 
     /// Roughly what it takes in memory.
     pub(super) fn bytes(&self) -> usize {
-        payload_bytes(&self.events) + self.texts.spec.len() + self.texts.metadata.len()
+        self.first.bytes() + self.texts.spec.len() + self.texts.metadata.len()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use agent_runner_core::{
     agent::{AgentSpec, ModelName},
+    event::NewEvent,
     id::{IdSource as _, SystemIds},
     llm::Usage,
     run::{RunSpec, RunStatus},
-    store::Expect,
+    store::{Expect, Ready},
     time::SystemClock,
 };
 use serde_json::json;
@@ -77,7 +78,11 @@ async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
     let (mut conn, options, path) = connection(&dir).await;
     sqlx::query("PRAGMA max_page_count = 120").execute(&mut conn).await.unwrap();
     let store = SqliteStore::start(conn, options, path).await;
-    let run = store.create(run(), vec![event(1)], Ready::At(SystemClock.now())).await.unwrap().run;
+    let run = store
+        .create(run(), Beginning::new(vec![event(1)], Ready::At(SystemClock.now())))
+        .await
+        .unwrap()
+        .run;
 
     // Together, so that they are written as one group.
     let large = store.append(noting(&run, 600_000));

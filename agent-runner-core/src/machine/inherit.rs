@@ -1,0 +1,108 @@
+//! What a fork takes over from the journal of another run.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{ApplyError, MachineCommand, RunState};
+use crate::{event::EventBody, id::ArtifactId, step::StepStatus};
+
+/// An event as a journal tells it.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "whoever reads a journal makes them")]
+pub struct Told {
+    /// Its number.
+    pub seq: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub body: EventBody,
+}
+
+impl RunState {
+    /// Whether something is left to be done other than to end.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.next().iter().any(|command| {
+            !matches!(command, MachineCommand::Complete { .. } | MachineCommand::Fail { .. })
+        })
+    }
+}
+
+/// The last event of `journal` after which its run still had something to do; `None` when there
+/// never was.
+///
+/// # Errors
+/// [`ApplyError`] for a journal that cannot be.
+pub fn last_open(journal: &[Told]) -> Result<Option<u64>, ApplyError> {
+    let mut state = RunState::default();
+    let mut last = None;
+    for told in journal {
+        state.apply(told.seq, &told.body)?;
+        if state.goes_on() {
+            last = Some(told.seq);
+        }
+    }
+    Ok(last)
+}
+
+/// The part of `journal` that a fork after its last event begins with, without the event that
+/// queued the run: what was said, what was done, and what came from outside. Steps that are not over
+/// are left out, so the fork begins them anew; so is what belongs to the run and not to its work:
+/// workers, pauses, budgets, files that it wrote, and artifacts that are not in `artifacts`.
+///
+/// The events are numbered from 2, as they are in the fork.
+///
+/// # Errors
+/// [`ApplyError`] for a journal that cannot be.
+pub fn inherited(
+    journal: &[Told],
+    artifacts: &BTreeSet<ArtifactId>,
+) -> Result<Vec<Told>, ApplyError> {
+    let mut state = RunState::default();
+    for told in journal {
+        state.apply(told.seq, &told.body)?;
+    }
+    let mut kept: Vec<Told> = Vec::new();
+    // Their numbers in `journal`, in order.
+    let mut before: Vec<u64> = Vec::new();
+    for told in journal {
+        if !is_inherited(&state, &told.body, artifacts) {
+            continue;
+        }
+        let mut body = told.body.clone();
+        if let EventBody::LlmStarted { directives_upto, .. } = &mut body {
+            let earlier = before.partition_point(|seq| seq <= directives_upto);
+            *directives_upto = if *directives_upto == 0 { 0 } else { number(earlier) };
+        }
+        before.push(told.seq);
+        kept.push(Told { seq: number(before.len()), at: told.at, body });
+    }
+    Ok(kept)
+}
+
+/// The number of the `n`-th event that is taken over, from 1; that of the queued event for 0.
+fn number(n: usize) -> u64 {
+    u64::try_from(n).map_or(u64::MAX, |n| n + 1)
+}
+
+fn is_inherited(state: &RunState, body: &EventBody, artifacts: &BTreeSet<ArtifactId>) -> bool {
+    use EventBody as E;
+    let over = |step| {
+        let state = state.step(step).map_or(StepStatus::Pending, |step| step.status);
+        state.is_terminal()
+    };
+    match body {
+        E::SignalReceived { .. } | E::DirectiveReceived { .. } | E::ContextFull { .. } => true,
+        E::ArtifactCreated { artifact, step, .. } => {
+            artifacts.contains(artifact) && step.as_ref().is_none_or(over)
+        }
+        E::RunParked { .. }
+        | E::LlmHeartbeat { .. }
+        | E::LlmCharged { .. }
+        | E::FileWritten { .. }
+        | E::FileRemoved { .. } => false,
+        // Everything else without a step is about the run itself.
+        body => body.step().is_some_and(over),
+    }
+}
