@@ -7,6 +7,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 # Kills of `make crash`.
 KILLS ?= 200
+# Histories of `make sim`.
+SEEDS ?= 20000
 # `cargo nextest` when it is there, `cargo test` otherwise; both run the same tests.
 NEXTEST := $(shell command -v cargo-nextest >/dev/null 2>&1 && echo yes)
 
@@ -43,6 +45,10 @@ ifeq ($(NEXTEST),yes)
 else
 	AGENT_RUNNER_KILLS=$(KILLS) $(CARGO) test --features server --test it crash -- --nocapture
 endif
+
+.PHONY: sim
+sim: ## live through SEEDS histories (default 20000) of failing workers, stores and services
+	AGENT_RUNNER_SIM_SEEDS=$(SEEDS) $(CARGO) test --release --all-features --test it sim:: -- --nocapture
 
 .PHONY: e2e-model
 e2e-model: ## agents with a real small model, over each wire that its server speaks

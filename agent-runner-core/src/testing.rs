@@ -58,7 +58,7 @@ pub mod store_model;
 pub mod tool_contract;
 
 pub use self::{
-    faulty_store::{Fault, FaultyStore, PausedCall, WriteCall},
+    faulty_store::{Fault, FaultyStore, PausedCall, Weather, WriteCall},
     gate::Gate,
     ledger_tool::{Effect, LedgerTool},
     manual_clock::ManualClock,

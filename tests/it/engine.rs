@@ -26,7 +26,7 @@ mod budgets;
 mod charges;
 mod context;
 mod control;
-mod fixture;
+pub(crate) mod fixture;
 mod fork;
 mod lifecycle;
 mod models;

@@ -26,5 +26,6 @@ mod public_api;
 mod secrets;
 mod service;
 mod shell;
+mod sim;
 mod support;
 mod web;

@@ -1,7 +1,7 @@
 //! The runs that this process drives, and how others reach their drivers.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -49,7 +49,7 @@ impl Signalled {
 /// Idle, working, draining.
 #[derive(Debug, Default)]
 pub(super) struct ActiveRuns {
-    runs: Mutex<HashMap<RunId, Arc<Signalled>>>,
+    runs: Mutex<BTreeMap<RunId, Arc<Signalled>>>,
     pub(super) phase: AtomicU8,
 }
 

@@ -19,7 +19,7 @@ mod turn;
 
 pub(super) use self::tool::ToolInvocation;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
@@ -105,7 +105,7 @@ pub(super) struct Driver {
     outbox: Outbox,
     appending: Option<BoxFuture<'static, Sent>>,
     in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
-    active: HashMap<StepKey, Active>,
+    active: BTreeMap<StepKey, Active>,
     /// What tools want in the journal before they go on.
     announce: mpsc::Sender<Announced>,
     announced: mpsc::Receiver<Announced>,
@@ -147,7 +147,7 @@ impl Driver {
             outbox: Outbox::default(),
             appending: None,
             in_flight: FuturesUnordered::new(),
-            active: HashMap::new(),
+            active: BTreeMap::new(),
             announce,
             announced,
             granted: None,
@@ -168,6 +168,7 @@ impl Driver {
             tokio::pin!(lost);
             let abort = self.abort.clone();
             let end = tokio::select! {
+                biased;
                 end = self.work() => Some(end),
                 () = &mut lost => {
                     warn!("the lease ran out; the run is left to others");
@@ -183,6 +184,7 @@ impl Driver {
                     give_back(&self.inner, self.run.id, self.run.epoch).await;
                 }
                 None => tokio::select! {
+                    biased;
                     () = self.hand_over() => {}
                     () = &mut lost => {}
                 },
@@ -339,7 +341,10 @@ impl Driver {
             self.heartbeat = Some(self.inner.clock.sleep(self.inner.options.heartbeat_interval));
         }
         let signalled = Arc::clone(&self.signalled);
+        // What is heard first is decided by this order and not by chance, so that a simulation can be
+        // repeated. Each of them ends by itself, so none keeps the others from being heard.
         tokio::select! {
+            biased;
             sent = optional(&mut self.appending) => {
                 self.appending = None;
                 self.acknowledge(sent).await

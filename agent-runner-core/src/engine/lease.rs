@@ -56,6 +56,7 @@ pub(super) async fn lost(mut trust: watch::Receiver<Trust>) {
     loop {
         let until = trust.borrow_and_update().until;
         tokio::select! {
+            biased;
             () = tokio::time::sleep_until(until) => {
                 if trust.borrow().until <= Instant::now() {
                     return;

@@ -240,6 +240,7 @@ impl Engine {
             }
         };
         tokio::select! {
+            biased;
             () = ended => {}
             () = self.inner.clock.sleep(timeout) => {}
         }

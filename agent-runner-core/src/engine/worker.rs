@@ -28,6 +28,8 @@ use crate::{
 const CLAIM_MAX: usize = 20;
 /// Longest time between two sweeps, so that a takeover happens within the lease and a second.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+/// Longest time between two looks at the worker's own runs.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Most runs that one sweep mends.
 const SWEEP_MAX: usize = 50;
 
@@ -136,6 +138,7 @@ impl Claimer {
             }
             let full = self.drivers.len() >= self.inner.options.concurrency;
             tokio::select! {
+                biased;
                 () = self.stop.cancelled() => break,
                 Some(ended) = self.drivers.join_next() => self.ended(ended),
                 change = changes.next(), if !full => {
@@ -160,6 +163,7 @@ impl Claimer {
         tokio::pin!(deadline);
         loop {
             tokio::select! {
+                biased;
                 () = &mut deadline => return,
                 () = self.stop.cancelled() => return,
                 Some(ended) = self.drivers.join_next() => self.ended(ended),
@@ -241,11 +245,16 @@ impl Drop for AbortOnDrop {
 async fn dispatch(inner: Arc<Inner>) {
     let mut changes = inner.store.changes();
     let mut undriven = Undriven::default();
+    let mut look = inner.clock.sleep(LOOK_PAUSE);
     loop {
-        let look = inner.clock.sleep(Duration::from_secs(1));
+        // A stream of hints does not keep it from looking.
         let change = tokio::select! {
+            biased;
+            () = &mut look => {
+                look = inner.clock.sleep(LOOK_PAUSE);
+                Change::Any
+            }
             change = changes.next() => change.unwrap_or(Change::Any),
-            () = look => Change::Any,
         };
         inner.live.changed(change);
         if change != Change::Any {

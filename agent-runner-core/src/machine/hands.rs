@@ -1,6 +1,6 @@
 //! What the journal says of a run's tool calls: approvals, calls made, and whom it listened to.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -46,9 +46,9 @@ pub struct ApprovalState {
 /// The fold.
 #[derive(Debug, Clone, Default)]
 pub struct Hands {
-    approvals: HashMap<StepKey, ApprovalState>,
+    approvals: BTreeMap<StepKey, ApprovalState>,
     /// Calls that were made or are being made, by tool.
-    calls: HashMap<String, u32>,
+    calls: BTreeMap<String, u32>,
     untrusted: bool,
 }
 
@@ -112,7 +112,7 @@ impl Hands {
         self.approvals.get(step)
     }
 
-    /// Approvals that nobody has decided, with the steps that wait, in no order.
+    /// Approvals that nobody has decided, with the steps that wait, by step.
     pub fn pending(&self) -> impl Iterator<Item = (&StepKey, &ApprovalState)> {
         self.approvals.iter().filter(|(_, approval)| approval.decided.is_none())
     }

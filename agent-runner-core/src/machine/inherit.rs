@@ -5,7 +5,11 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::{ApplyError, MachineCommand, RunState};
-use crate::{event::EventBody, id::ArtifactId, step::StepStatus};
+use crate::{
+    event::EventBody,
+    id::{ArtifactId, StepKey},
+    step::StepKind,
+};
 
 /// An event as a journal tells it.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,14 +64,26 @@ pub fn inherited(
     artifacts: &BTreeSet<ArtifactId>,
 ) -> Result<Vec<Told>, ApplyError> {
     let mut state = RunState::default();
+    let mut answered: BTreeSet<StepKey> = BTreeSet::new();
     for told in journal {
         state.apply(told.seq, &told.body)?;
+        if let EventBody::ToolCompleted { step, .. } | EventBody::ToolFailed { step, .. } =
+            &told.body
+        {
+            answered.insert(step.clone());
+        }
     }
+    // A call that was stopped with its run is over, and its agent still wants the result.
+    let over = |key: &StepKey| {
+        state.step(key).is_some_and(|step| {
+            step.status.is_terminal() && (step.kind == StepKind::Model || answered.contains(key))
+        })
+    };
     let mut kept: Vec<Told> = Vec::new();
     // Their numbers in `journal`, in order.
     let mut before: Vec<u64> = Vec::new();
     for told in journal {
-        if !is_inherited(&state, &told.body, artifacts) {
+        if !is_inherited(&told.body, over, artifacts) {
             continue;
         }
         let mut body = told.body.clone();
@@ -86,12 +102,12 @@ fn number(n: usize) -> u64 {
     u64::try_from(n).map_or(u64::MAX, |n| n + 1)
 }
 
-fn is_inherited(state: &RunState, body: &EventBody, artifacts: &BTreeSet<ArtifactId>) -> bool {
+fn is_inherited(
+    body: &EventBody,
+    over: impl Fn(&StepKey) -> bool,
+    artifacts: &BTreeSet<ArtifactId>,
+) -> bool {
     use EventBody as E;
-    let over = |step| {
-        let state = state.step(step).map_or(StepStatus::Pending, |step| step.status);
-        state.is_terminal()
-    };
     match body {
         E::SignalReceived { .. } | E::DirectiveReceived { .. } | E::ContextFull { .. } => true,
         E::ArtifactCreated { artifact, step, .. } => {

@@ -1,6 +1,6 @@
 //! The state of a run as its journal tells it: what every machine shares.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -132,7 +132,7 @@ pub struct OverBudget {
 #[derive(Debug, Clone)]
 pub struct RunState {
     status: RunStatus,
-    steps: HashMap<StepKey, StepState>,
+    steps: BTreeMap<StepKey, StepState>,
     signals: Vec<SignalState>,
     usage: Usage,
     spend: Spend,
@@ -148,7 +148,7 @@ impl Default for RunState {
     fn default() -> Self {
         Self {
             status: RunStatus::Queued,
-            steps: HashMap::new(),
+            steps: BTreeMap::new(),
             signals: Vec::new(),
             usage: Usage::default(),
             spend: Spend::default(),
@@ -333,7 +333,7 @@ impl RunState {
         self.status
     }
 
-    /// All steps that have begun, in no order.
+    /// All steps that have begun, by key.
     pub fn steps(&self) -> impl Iterator<Item = (&StepKey, &StepState)> {
         self.steps.iter()
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -84,15 +85,41 @@ impl WriteCall {
     ];
 }
 
+/// What happens to one writing call of a store in bad weather.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a test says all of it")]
+pub struct Weather {
+    /// Time until it is written.
+    pub before: Duration,
+    /// What goes wrong.
+    pub fault: Option<Fault>,
+    /// Time from then until the caller learns of it.
+    pub after: Duration,
+}
+
+/// Makes the weather of each writing call.
+type Sky = dyn Fn(WriteCall) -> Weather + Send + Sync;
+
 /// A [`Store`] around another that counts writing calls and disturbs those it was told to.
 ///
 /// A disturbed call answers `Unavailable`, as a database does whose connection broke. Reading
 /// calls are never disturbed, so that a test can always look.
-#[derive(Debug)]
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
     counted: Vec<WriteCall>,
     plan: Mutex<Plan>,
+    sky: Option<Box<Sky>>,
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { inner, counted, plan, .. } = self;
+        f.debug_struct("FaultyStore")
+            .field("inner", inner)
+            .field("counted", counted)
+            .field("plan", plan)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -147,7 +174,15 @@ impl FaultyStore {
     /// A store that passes everything on to `inner` and counts every writing call.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, counted: WriteCall::ALL.to_vec(), plan: Mutex::default() }
+        Self { inner, counted: WriteCall::ALL.to_vec(), plan: Mutex::default(), sky: None }
+    }
+
+    /// Asks `sky` what happens to each counted call, besides what it is told of single ones. It waits on
+    /// tokio's timer, so a paused one makes days of bad weather pass in no time.
+    #[must_use]
+    pub fn under(mut self, sky: impl Fn(WriteCall) -> Weather + Send + Sync + 'static) -> Self {
+        self.sky = Some(Box::new(sky));
+        self
     }
 
     /// Counts, and disturbs, only these methods. A test whose heartbeats come at any time leaves
@@ -186,6 +221,10 @@ impl FaultyStore {
         write: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let (n, Disturbance { fault, pause }) = self.arrival(call);
+        let sky = self.sky.as_ref().filter(|_| self.counted.contains(&call));
+        let weather = sky.map_or_else(Weather::default, |sky| sky(call));
+        let fault = fault.or(weather.fault);
+        wait(weather.before).await;
         let broken = |fault: Fault| {
             let message = format!("{call:?}, call {n}, was made to fail: {fault:?}");
             StoreError::new(StoreErrorKind::Unavailable, message)
@@ -197,6 +236,7 @@ impl FaultyStore {
             return Err(broken(Fault::BeforeCommit));
         }
         let answer = write.await;
+        wait(weather.after).await;
         if let Some((Fault::AfterCommit, gate)) = &pause {
             gate.pass().await;
         }
@@ -216,6 +256,12 @@ impl FaultyStore {
         plan.calls += 1;
         let n = plan.calls;
         (n, plan.disturbances.remove(&n).unwrap_or_default())
+    }
+}
+
+async fn wait(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }
 

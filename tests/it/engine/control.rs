@@ -390,8 +390,8 @@ async fn told_while_deciding(
     (world, run)
 }
 
-on_every_store!(a_signal_that_comes_while_a_run_decides_to_wait_is_not_lost);
-async fn a_signal_that_comes_while_a_run_decides_to_wait_is_not_lost() {
+on_every_store!(s39_a_signal_that_comes_while_a_run_decides_to_wait_is_not_lost);
+async fn s39_a_signal_that_comes_while_a_run_decides_to_wait_is_not_lost() {
     let turns = [Turn::tool(WAIT_TOOL, json!({"signal": "go"})), Turn::text("done")];
     let (_, run) = told_while_deciding(turns, async |engine: &Engine, id| {
         engine.signal(id, "go", json!(7), None).await.unwrap();
@@ -400,8 +400,8 @@ async fn a_signal_that_comes_while_a_run_decides_to_wait_is_not_lost() {
     assert_eq!(run.status, RunStatus::Completed);
 }
 
-on_every_store!(a_message_that_comes_while_a_run_decides_to_end_is_read);
-async fn a_message_that_comes_while_a_run_decides_to_end_is_read() {
+on_every_store!(s39_a_message_that_comes_while_a_run_decides_to_end_is_read);
+async fn s39_a_message_that_comes_while_a_run_decides_to_end_is_read() {
     let turns = [Turn::text("one"), Turn::text("two")];
     let (world, run) = told_while_deciding(turns, async |engine: &Engine, id| {
         engine.send_message(id, message("and that")).await.unwrap();

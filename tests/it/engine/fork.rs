@@ -89,8 +89,8 @@ async fn a_fork_has_the_past_of_its_source_and_a_future_of_its_own() {
     assert_eq!((engine.run(source).await.unwrap(), events(&engine, source).await), before);
 }
 
-on_every_store!(every_moment_of_a_run_can_be_forked_or_says_why_not);
-async fn every_moment_of_a_run_can_be_forked_or_says_why_not() {
+on_every_store!(s31_every_moment_of_a_run_can_be_forked_or_says_why_not);
+async fn s31_every_moment_of_a_run_can_be_forked_or_says_why_not() {
     let ledger = LedgerTool::new("ledger", EffectPolicy::Idempotent);
     let both = vec![("ledger".to_owned(), json!({"n": 1})), ("ledger".to_owned(), json!({"n": 2}))];
     let turns = [
@@ -148,8 +148,8 @@ async fn a_run_that_failed_goes_on_in_a_fork_with_another_model() {
     assert_eq!(ledger.effects().len(), 1);
 }
 
-on_every_store!(a_run_that_waits_is_forked_and_both_go_on);
-async fn a_run_that_waits_is_forked_and_both_go_on() {
+on_every_store!(s32_a_run_that_waits_is_forked_and_both_go_on);
+async fn s32_a_run_that_waits_is_forked_and_both_go_on() {
     let turns = [Turn::tool("run.wait", json!({"signal": "go"})), Turn::text("done")];
     let world = World::new(turns);
     let (engine, _handle) = world.start().await;
@@ -240,8 +240,8 @@ fn lavish() -> impl Tool {
     )
 }
 
-on_every_store!(a_fork_keeps_what_its_source_had_when_the_source_is_gone);
-async fn a_fork_keeps_what_its_source_had_when_the_source_is_gone() {
+on_every_store!(s31_a_fork_keeps_what_its_source_had_when_the_source_is_gone);
+async fn s31_a_fork_keeps_what_its_source_had_when_the_source_is_gone() {
     let blobs = Arc::new(InMemoryBlobs::new());
     let turns = [Turn::tool("lavish", json!({})), Turn::text("done")];
     let mut world = World::new(turns).with_tool(lavish());
@@ -287,4 +287,19 @@ async fn a_fork_of_a_fork_names_the_fork() {
         .collect();
     assert_eq!(forked.len(), 1, "what was taken over says so once");
     assert_eq!((forked[0].0, forked[0].1), (forked[0].2 + 2, second));
+}
+
+on_every_store!(a_run_that_was_canceled_goes_on_in_a_fork);
+async fn a_run_that_was_canceled_goes_on_in_a_fork() {
+    let turns = [Turn::tool("run.wait", json!({"signal": "go"})), Turn::text("done")];
+    let world = World::new(turns);
+    let (engine, _handle) = world.start().await;
+    let source = create(&engine, NewRun::new("x")).await;
+    wait_for(&engine, source, "run.parked").await;
+    engine.cancel(source, None).await.unwrap();
+    assert_eq!(ended(&engine, source).await.status, RunStatus::Canceled);
+    let id = fork(&engine, source, NewFork::default()).await;
+    wait_for(&engine, id, "run.parked").await;
+    engine.signal(id, "go", json!(1), None).await.unwrap();
+    assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
 }

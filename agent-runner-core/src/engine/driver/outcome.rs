@@ -267,6 +267,7 @@ impl Driver {
         let stop = cancel.clone();
         self.in_flight.push(Box::pin(async move {
             tokio::select! {
+                biased;
                 () = sleep => {}
                 () = stop.cancelled() => {}
             }

@@ -32,6 +32,7 @@ impl ToolInvocation {
         let timeout = self.tool.info().timeout;
         let call = AssertUnwindSafe(self.tool.call(self.arguments, &self.cx)).catch_unwind();
         let result = tokio::select! {
+            biased;
             result = call => result.unwrap_or_else(|_| Err(defect())),
             () = clock.sleep(timeout) => {
                 self.cx.cancel.cancel();
@@ -75,6 +76,7 @@ impl ToolInvocation {
         let clock = Arc::clone(&self.inner.clock);
         let probe = AssertUnwindSafe(self.tool.reconcile(&self.arguments, &self.cx)).catch_unwind();
         tokio::select! {
+            biased;
             result = probe => result.unwrap_or_else(|_| Err(defect())),
             () = clock.sleep(self.tool.info().timeout) => Ok(Reconciled::Unknown),
         }

@@ -1,0 +1,65 @@
+//! A simulated world: workers that die at any await, a store whose writes fail before or after their
+//! commit, services in a storm, tools that are slow, people who interfere; on a clock that jumps.
+//! One seed is one history: the same seed gives the same journals.
+
+mod chance;
+mod invariants;
+mod people;
+mod tools;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use self::world::simulate;
+
+/// Seeds of one run of the tests; `AGENT_RUNNER_SIM_SEEDS` says how many.
+const SEEDS: u64 = 2_000;
+/// Seeds that once found a defect.
+const REGRESSIONS: [u64; 2] = [6, 49];
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn check(seed: u64) {
+    let run = AssertUnwindSafe(|| simulate(seed));
+    if catch_unwind(run).is_err() {
+        panic!("seed {seed} breaks a rule; again: AGENT_RUNNER_SIM_SEED={seed} make sim");
+    }
+}
+
+fn check_share(of: u64) {
+    if let Some(seed) = number("AGENT_RUNNER_SIM_SEED") {
+        if of == 0 {
+            check(seed);
+        }
+        return;
+    }
+    let seeds = number("AGENT_RUNNER_SIM_SEEDS").unwrap_or(SEEDS);
+    (0..seeds).filter(|seed| seed % 2 == of).for_each(check);
+}
+
+/// Half of the seeds, so that two cores share them.
+#[test]
+fn no_seed_breaks_a_rule_even() {
+    check_share(0);
+}
+
+#[test]
+fn no_seed_breaks_a_rule_odd() {
+    check_share(1);
+}
+
+#[test]
+fn seeds_that_found_a_defect_find_none() {
+    REGRESSIONS.into_iter().for_each(check);
+}
+
+#[test]
+fn the_same_seed_is_the_same_history() {
+    for seed in [1, 2, 3] {
+        let (one, two) = (simulate(seed), simulate(seed));
+        assert!(one.len() > 2_000 && one == two, "seed {seed}");
+    }
+    assert_ne!(simulate(1), simulate(2));
+}

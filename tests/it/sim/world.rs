@@ -1,0 +1,313 @@
+//! The world of one seed.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use agent_runner_core::{
+    agent::ModelName,
+    engine::{Engine, EngineHandle, EngineOptions, NewRun},
+    id::RunId,
+    llm::{
+        BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmProvider, LlmRequest, ModelInfo,
+        ProviderError,
+    },
+    step::EffectPolicy,
+    store::{EventQuery, InMemoryStore, Store},
+    testing::{Fault, FaultyStore, ScriptedModel, SequentialIds, Turn, Weather, WriteCall},
+    time::Clock,
+};
+use async_trait::async_trait;
+use futures::{StreamExt as _, future::BoxFuture, stream};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    chance::Chance,
+    invariants,
+    people::{help_to_the_end, interfere, watch},
+    tools::{Effects, SimTool},
+};
+
+/// Tokio's paused clock: it jumps to the next timer whenever everything waits.
+#[derive(Debug, Clone, Copy)]
+struct PausedClock(tokio::time::Instant);
+
+impl Clock for PausedClock {
+    fn now(&self) -> Timestamp {
+        let micros = i64::try_from(self.0.elapsed().as_micros()).unwrap();
+        Timestamp::from_microsecond(1_800_000_000_000_000 + micros).unwrap()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// Whether it storms.
+type Storm = Arc<std::sync::atomic::AtomicBool>;
+
+fn rages(storm: &Storm) -> bool {
+    storm.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+/// How fast everything is in a world: what is slow in one is fast in another, so that all orders of
+/// things come about.
+#[derive(Debug, Clone, Copy)]
+struct Climate {
+    service: Duration,
+    tools: Duration,
+    appends: Duration,
+    people: Duration,
+    lives: Duration,
+}
+
+impl Climate {
+    fn new(chance: &Chance) -> Self {
+        Self {
+            service: chance.one_of(&[2, 500, 40_000]),
+            tools: chance.one_of(&[2, 500, 20_000]),
+            appends: chance.one_of(&[2, 200, 6_000]),
+            people: chance.one_of(&[300, 4_000, 20_000]),
+            lives: chance.one_of(&[5_000, 60_000]),
+        }
+    }
+}
+
+/// A service that is slow, refuses, and breaks off.
+struct Service {
+    slowest: Duration,
+    inner: ScriptedModel,
+    chance: Chance,
+    storm: Storm,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl LlmProvider for Service {
+    fn id(&self) -> &str {
+        self.inner.id()
+    }
+
+    fn capabilities(&self, model: &str) -> Capabilities {
+        self.inner.capabilities(model)
+    }
+
+    async fn models(&self, cx: &CallCx) -> Result<Vec<ModelInfo>, ProviderError> {
+        self.inner.models(cx).await
+    }
+
+    async fn stream(
+        &self,
+        request: &LlmRequest,
+        cx: &CallCx,
+    ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
+        tokio::time::sleep(self.chance.time(self.slowest)).await;
+        let fails = |kind| ProviderError::new(kind, "test", "the storm");
+        if rages(&self.storm) {
+            match self.chance.below(12) {
+                0 => return Err(fails(ErrorKind::Overloaded).with_http_status(529)),
+                1 => {
+                    let wait = self.chance.time(Duration::from_secs(90));
+                    return Err(fails(ErrorKind::RateLimited).with_retry_after(wait));
+                }
+                2 => return Err(fails(ErrorKind::Timeout)),
+                3 => {
+                    let half = LlmEvent::TextDelta { text: "half".to_owned() };
+                    let broken = Err(fails(ErrorKind::StreamTruncated));
+                    return Ok(stream::iter([Ok(half), broken]).boxed());
+                }
+                _ => {}
+            }
+        }
+        let pause = self.chance.time(self.slowest / 4);
+        let inner = self.inner.stream(request, cx).await?;
+        Ok(inner
+            .then(move |item| async move {
+                tokio::time::sleep(pause).await;
+                item
+            })
+            .boxed())
+    }
+}
+
+/// What the agents of a world do.
+fn script(chance: &Chance) -> Vec<Turn> {
+    let policies = ["pure", "idempotent", "at_most_once", "ask", "reconcile"];
+    let call = || (policies[chance.index(policies.len())].to_owned(), json!({}));
+    let turns = 1 + chance.below(5);
+    let turn = |_| match chance.below(8) {
+        0 => Turn::tool("run.wait", json!({"seconds": chance.below(300)})),
+        1 => Turn::tool("run.wait", json!({"signal": "go"})),
+        2 => Turn::tool("run.wait", json!({"signal": "go", "seconds": 60 + chance.below(300)})),
+        n => Turn::Tools((0..1 + n % 4).map(|_| call()).collect()),
+    };
+    (0..turns).map(turn).chain([Turn::text("done")]).collect()
+}
+
+/// All that workers share.
+struct World {
+    chance: Chance,
+    climate: Climate,
+    storm: Storm,
+    clock: PausedClock,
+    ids: Arc<SequentialIds>,
+    store: Arc<dyn Store>,
+    model: ScriptedModel,
+    effects: Effects,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let chance = Chance::new(seed);
+        let clock = PausedClock(tokio::time::Instant::now());
+        let model = ScriptedModel::new(script(&chance));
+        Self {
+            store: Arc::new(InMemoryStore::with_clock(Arc::new(clock))),
+            ids: Arc::new(SequentialIds::new()),
+            storm: Storm::default(),
+            effects: Effects::default(),
+            climate: Climate::new(&chance),
+            chance,
+            clock,
+            model,
+        }
+    }
+
+    /// A store as one process sees it.
+    fn view(&self) -> FaultyStore {
+        let (chance, storm) = (self.chance.clone(), Arc::clone(&self.storm));
+        let appends = self.climate.appends;
+        FaultyStore::new(Arc::clone(&self.store)).under(move |call| {
+            if !rages(&storm) {
+                return Weather::default();
+            }
+            let fault = match chance.below(40) {
+                0 => Some(Fault::BeforeCommit),
+                1 => Some(Fault::AfterCommit),
+                _ => None,
+            };
+            let most = match call {
+                _ if chance.one_in(60) => Duration::from_secs(12),
+                WriteCall::Append => appends,
+                _ => Duration::from_millis(200),
+            };
+            Weather { before: chance.time(most), fault, after: chance.time(most) }
+        })
+    }
+
+    fn engine(&self, store: Arc<dyn Store>) -> Engine {
+        let service = Service {
+            slowest: self.climate.service,
+            inner: self.model.clone(),
+            chance: self.chance.clone(),
+            storm: Arc::clone(&self.storm),
+        };
+        let policies = [
+            EffectPolicy::Pure,
+            EffectPolicy::Idempotent,
+            EffectPolicy::AtMostOnce,
+            EffectPolicy::Ask,
+            EffectPolicy::Reconcile,
+        ];
+        let options = EngineOptions {
+            default_model: ModelName::new("test", "model"),
+            concurrency: 1 + self.chance.index(4),
+            poll_interval: Duration::from_secs(2),
+            ..EngineOptions::default()
+        };
+        let mut builder = Engine::builder(store)
+            .provider(service)
+            .clock(Arc::new(self.clock))
+            .ids(Arc::clone(&self.ids) as _)
+            .options(options);
+        for policy in policies {
+            builder =
+                builder.tool(SimTool::new(policy, &self.effects, &self.chance, self.climate.tools));
+        }
+        builder.build().unwrap()
+    }
+
+    fn worker(&self) -> EngineHandle {
+        self.engine(Arc::new(self.view())).start()
+    }
+
+    /// Workers that die and are replaced, for as long as it storms.
+    async fn live_and_die(&self) {
+        let mut workers: Vec<EngineHandle> = (0..2).map(|_| self.worker()).collect();
+        loop {
+            tokio::time::sleep(self.chance.time(self.climate.lives)).await;
+            let worker = workers.swap_remove(self.chance.index(workers.len()));
+            match self.chance.below(3) {
+                0 => worker.shutdown(self.chance.time(Duration::from_secs(20))).await,
+                _ => drop(worker),
+            }
+            workers.push(self.worker());
+        }
+    }
+}
+
+/// Lives through the history of one seed, checks all rules, and tells all journals.
+pub(super) fn simulate(seed: u64) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(history(seed))
+}
+
+async fn history(seed: u64) -> String {
+    let world = World::new(seed);
+    let engine = world.engine(Arc::clone(&world.store));
+    let mut runs: Vec<RunId> = Vec::new();
+    for _ in 0..1 + world.chance.below(4) {
+        let new = NewRun { max_steps: Some(200), ..NewRun::new("go") };
+        runs.push(engine.create_run(new).await.unwrap().run.id);
+    }
+    let watchers: Vec<_> = runs.iter().map(|id| tokio::spawn(watch(engine.clone(), *id))).collect();
+    let watched = runs.clone();
+
+    world.storm.store(true, std::sync::atomic::Ordering::Relaxed);
+    let pause = world.climate.people;
+    let time = pause * (10 + world.chance.below(15) as u32);
+    let accepted = tokio::select! {
+        biased;
+        accepted = interfere(&engine, &mut runs, &world.chance, (pause, time)) => accepted,
+        () = world.live_and_die() => unreachable!("it ends with the storm"),
+    };
+    world.storm.store(false, std::sync::atomic::Ordering::Relaxed);
+    let last = world.worker();
+    // What was under way comes to rest.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    for id in &runs {
+        invariants::no_signal_is_forgotten(&engine, *id).await;
+    }
+    help_to_the_end(&engine, &runs, &world.chance).await;
+
+    let effects = world.effects.lock().unwrap().clone();
+    let nothing = super::people::Accepted::default();
+    let mut told = String::new();
+    for id in &runs {
+        let run = engine.run(*id).await.unwrap();
+        invariants::the_journal_is_whole(&engine, &run).await;
+        invariants::effects_follow_their_policy(&engine, &run, &effects).await;
+        let accepted = accepted.get(id).unwrap_or(&nothing);
+        invariants::what_was_accepted_counts(&engine, &run, accepted).await;
+        for event in engine.events(*id, &EventQuery::after(0)).await.unwrap() {
+            told.push_str(&format!(
+                "{} {} {} {} {}\n",
+                id, event.seq, event.at, event.kind, event.payload
+            ));
+        }
+    }
+    for (id, watcher) in watched.into_iter().zip(watchers) {
+        let seen = watcher.await.unwrap();
+        assert_eq!(seen, engine.run(id).await.unwrap().status);
+    }
+    drop(last);
+    told
+}
