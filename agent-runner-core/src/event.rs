@@ -7,6 +7,7 @@ mod reply;
 mod sentence;
 mod stored;
 
+pub(crate) use self::sentence::quote;
 pub use self::{
     reply::{LlmPhase, Reply},
     stored::{DecodeEventError, Event, NewEvent},

@@ -1,6 +1,6 @@
 //! Turns events into batches and journals into states: the one place that knows how the two meet.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -119,23 +119,48 @@ pub(super) async fn whole(store: &dyn Store, mut event: Event) -> Result<Event, 
     Ok(event)
 }
 
-/// The typed events of a run up to that number, in order; events of a newer program are left out.
+/// Shows the typed events of a run after `after` to `look`, in order and a page at a time, until it has
+/// seen enough; the number of the last one. Events of a newer program are left out.
+pub(super) async fn walk(
+    store: &dyn Store,
+    run: RunId,
+    mut after: u64,
+    mut look: impl FnMut(&Event, EventBody) -> Result<ControlFlow<()>, EngineError> + Send,
+) -> Result<u64, EngineError> {
+    loop {
+        let page = store.events(run, &EventQuery::after(after)).await?;
+        let full = page.len() >= limits::EVENT_PAGE;
+        for event in page {
+            let event = whole(store, event).await?;
+            after = event.seq;
+            let body = EventBody::from_event(&event).map_err(|error| damaged(&event, &error))?;
+            if let Some(body) = body
+                && look(&event, body)?.is_break()
+            {
+                return Ok(after);
+            }
+        }
+        if !full {
+            return Ok(after);
+        }
+    }
+}
+
+/// The typed events of a run up to that number.
 pub(super) async fn told(
     store: &dyn Store,
     run: RunId,
     upto: u64,
 ) -> Result<Vec<Told>, EngineError> {
-    let (mut all, mut after) = (Vec::new(), 0);
-    while after < upto {
-        let page = store.events(run, &EventQuery::after(after)).await?;
-        let Some(last) = page.last() else { break };
-        after = last.seq;
-        for event in page.into_iter().take_while(|event| event.seq <= upto) {
-            let event = whole(store, event).await?;
-            let body = EventBody::from_event(&event).map_err(|error| damaged(&event, &error))?;
-            all.extend(body.map(|body| Told { seq: event.seq, at: event.at, body }));
+    let mut all = Vec::new();
+    walk(store, run, 0, |event, body| {
+        if event.seq > upto {
+            return Ok(ControlFlow::Break(()));
         }
-    }
+        all.push(Told { seq: event.seq, at: event.at, body });
+        Ok(ControlFlow::Continue(()))
+    })
+    .await?;
     Ok(all)
 }
 
@@ -154,20 +179,13 @@ pub(super) async fn fold(
     store: &dyn Store,
     run: RunId,
     state: &mut RunState,
-    mut after: u64,
+    after: u64,
 ) -> Result<u64, EngineError> {
-    loop {
-        let page = store.events(run, &EventQuery::after(after)).await?;
-        let full = page.len() >= limits::EVENT_PAGE;
-        for event in page {
-            let event = whole(store, event).await?;
-            apply(state, &event)?;
-            after = event.seq;
-        }
-        if !full {
-            return Ok(after);
-        }
-    }
+    walk(store, run, after, |event, body| {
+        state.apply(event.seq, &body).map_err(|error| damaged(event, &error))?;
+        Ok(ControlFlow::Continue(()))
+    })
+    .await
 }
 
 /// Takes one stored event into `state`.

@@ -1,5 +1,7 @@
 //! Replays runs from their journals.
 
+use std::ops::ControlFlow;
+
 use super::{Engine, EngineError, journal};
 use crate::{
     id::RunId,
@@ -28,10 +30,13 @@ impl Engine {
     /// # Errors
     /// `NotFound`; `Internal` for a journal that cannot be read.
     pub async fn replay(&self, id: RunId) -> Result<Replayed, EngineError> {
-        let run = self.run(id).await?;
-        let mut replay = Replay::default();
-        let journal = journal::told(&*self.inner.store, id, run.last_seq).await?;
-        let differs = journal.iter().find_map(|told| replay.take(told.seq, &told.body).err());
+        self.run(id).await?;
+        let (mut replay, mut differs) = (Replay::default(), None);
+        journal::walk(&*self.inner.store, id, 0, |event, body| {
+            differs = replay.take(event.seq, &body).err();
+            Ok(if differs.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })
+        .await?;
         Ok(Replayed {
             status: replay.status(),
             events: replay.events(),

@@ -9,7 +9,8 @@ use crate::{
 /// Most characters of somebody's text that a sentence quotes.
 const QUOTE_CHARS: usize = 120;
 
-fn quote(text: &str) -> String {
+/// What of a text is shown in a sentence.
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted: String =
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(QUOTE_CHARS).collect();
     if text.chars().nth(QUOTE_CHARS).is_some() {

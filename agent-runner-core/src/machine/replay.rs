@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::{ApplyError, MachineCommand, RunState};
 use crate::{
-    event::EventBody,
+    event::{EventBody, quote},
+    id::StepKey,
     run::{FailureReason, RunStatus},
     step::StepKind,
 };
@@ -117,22 +118,10 @@ impl Replay {
 /// A decision as an event tells it.
 #[derive(Debug)]
 enum Decided<'a> {
-    Model {
-        step: &'a crate::id::StepKey,
-    },
-    Tool {
-        step: &'a crate::id::StepKey,
-        call_id: &'a str,
-        tool: &'a str,
-        arguments: &'a serde_json::Value,
-    },
-    Complete {
-        output: &'a serde_json::Value,
-    },
-    Fail {
-        reason: FailureReason,
-        message: &'a str,
-    },
+    Model { step: &'a StepKey },
+    Tool { step: &'a StepKey, call_id: &'a str, tool: &'a str, arguments: &'a serde_json::Value },
+    Complete { output: &'a serde_json::Value },
+    Fail { reason: FailureReason, message: &'a str },
     Cancel,
 }
 
@@ -153,25 +142,17 @@ impl<'a> Decided<'a> {
     }
 }
 
-/// Most characters of a value that are shown.
-const SHOWN: usize = 200;
-
-fn short(text: &str) -> String {
-    let shown: String = text.chars().take(SHOWN).collect();
-    if shown.len() < text.len() { format!("{shown}…") } else { shown }
-}
-
 impl fmt::Display for Decided<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Model { step } => write!(f, "that {step} asked the model"),
             Self::Tool { step, tool, arguments, .. } => {
-                write!(f, "that {step} called {tool} with {}", short(&arguments.to_string()))
+                write!(f, "that {step} called {tool} with {}", quote(&arguments.to_string()))
             }
             Self::Complete { output } => {
-                write!(f, "that the run ended with {}", short(&output.to_string()))
+                write!(f, "that the run ended with {}", quote(&output.to_string()))
             }
-            Self::Fail { message, .. } => write!(f, "that the run failed: {}", short(message)),
+            Self::Fail { message, .. } => write!(f, "that the run failed: {}", quote(message)),
             Self::Cancel => f.write_str("that the run was canceled"),
         }
     }
@@ -185,10 +166,10 @@ fn said(commands: &[MachineCommand]) -> String {
             format!("makes the conversation shorter in {}", compaction.step)
         }
         MachineCommand::CallTool { step, call } => {
-            format!("calls {} in {step} with {}", call.name, short(&call.arguments.to_string()))
+            format!("calls {} in {step} with {}", call.name, quote(&call.arguments.to_string()))
         }
-        MachineCommand::Complete { output } => format!("ends with {}", short(&output.to_string())),
-        MachineCommand::Fail { error } => format!("fails: {}", short(&error.message)),
+        MachineCommand::Complete { output } => format!("ends with {}", quote(&output.to_string())),
+        MachineCommand::Fail { error } => format!("fails: {}", quote(&error.message)),
     };
     match commands {
         [] => "does nothing more".to_owned(),
@@ -204,7 +185,7 @@ mod tests {
     use crate::{
         agent::{AgentSpec, ModelName, ToolMode},
         event::Reply,
-        id::{StepKey, WorkerId},
+        id::WorkerId,
         llm::{StopReason, Usage},
         message::{Message, Role, ToolCall},
         run::{RunError, RunSpec},

@@ -59,8 +59,12 @@ impl RepoDir {
         let (work, _) = workspace.beside(&[BESIDE, &id.to_string()]).map_err(disk)?;
         let is_repo = |dir: &Dir, place: &Self| {
             let there = || dir.symlink_metadata(DOT_GIT).is_ok();
+            let held = |place: &Self| {
+                let found = work.symlink_metadata(format!("{}/{HELD}", place.key()));
+                found.is_ok_and(|found| found.is_dir())
+            };
             // Another call may be at work in it, and may put it back between two looks.
-            there() || work.symlink_metadata(format!("{}/{HELD}", place.key())).is_ok() || there()
+            there() || held(place) || there()
         };
         let root = project.dir();
         let whole = Self { main: None, worktree: None };

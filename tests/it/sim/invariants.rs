@@ -58,8 +58,9 @@ pub(super) async fn effects_follow_their_policy(
             }
             EffectPolicy::Pure | EffectPolicy::Idempotent => {}
         }
-        let people = step.policy == EffectPolicy::Ask || step.policy == EffectPolicy::Reconcile;
-        if step.status == StepStatus::Succeeded && !people {
+        let by_a_person =
+            step.policy == EffectPolicy::Ask || step.policy == EffectPolicy::Reconcile;
+        if step.status == StepStatus::Succeeded && !by_a_person {
             assert!(count >= 1, "it succeeded without an effect: {step:?}");
         }
     }

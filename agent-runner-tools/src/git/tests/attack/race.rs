@@ -33,6 +33,10 @@ async fn what_a_killed_call_left_is_found_again() {
     symlink(world.outside(), &dot_git).unwrap();
     assert_eq!(world.call("git.log", json!({"dir": "t"})).await["commits"][0]["id"], head);
     assert!(dot_git.symlink_metadata().unwrap().is_dir());
+    // What was caught in the place of `.git`, and did not fit back, is in nobody's way.
+    symlink(world.outside(), bench.join("repo")).unwrap();
+    assert_eq!(world.call("git.log", json!({"dir": "t"})).await["commits"][0]["id"], head);
+    assert_eq!(fs::read_to_string(world.outside().join("secret")).unwrap(), "SECRET");
     fs::remove_dir_all(bench.join("new")).unwrap();
     world.assert_tidy();
 }
