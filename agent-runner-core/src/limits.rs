@@ -54,6 +54,9 @@ pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
 /// A server that asks for a longer wait than this is not waited for in process
 /// (the official SDKs draw the line at 120 s too).
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
+/// What people told a run that is kept apart from its conversation, in bytes, the newest first: a
+/// share of the largest contexts that models have.
+pub const TOLD_BYTES_MAX: usize = 1024 * 1024;
 /// Events read from the store at a time.
 pub const EVENT_PAGE: usize = 1_000;
 /// Largest page of any list.

@@ -278,7 +278,7 @@ impl Driver {
             }
             _ => {}
         }
-        self.outbox.push(body, self.inner.clock.now());
+        self.outbox.push(body, self.inner.clock.now(), &self.state);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 
-use super::{Engine, EngineError, EngineErrorKind, FieldError, NewRun, journal};
+use super::{Engine, EngineError, EngineErrorKind, FieldError, NewRun, journal, journal::StepRows};
 use crate::{
     budget::Budget,
     event::EventBody,
@@ -100,9 +100,9 @@ impl Engine {
 
         let artifacts = self.artifacts_of(id).await?;
         let kept = machine::inherited(&journal, &artifacts).map_err(|error| damaged(id, &error))?;
-        let (state, bodies, at) = self.retold(&run, spec, event, kept)?;
+        let (steps, bodies, at) = self.retold(&run, spec, event, kept)?;
         let ready = Ready::At(run.may_start_at(run.created_at));
-        let first = journal::beginning(&state, bodies, &at, ready);
+        let first = journal::beginning(steps, bodies, &at, ready);
         let created = self.inner.store.create(run, first).await?;
         Self::same_request(created, hash.as_deref())
     }
@@ -153,14 +153,14 @@ impl Engine {
         }
     }
 
-    /// The journal that a fork begins with, and what it leads to.
+    /// The journal that a fork begins with, and the rows of its steps.
     fn retold(
         &self,
         run: &Run,
         spec: RunSpec,
         event: u64,
         kept: Vec<Told>,
-    ) -> Result<(RunState, Vec<EventBody>, Vec<jiff::Timestamp>), EngineError> {
+    ) -> Result<(StepRows, Vec<EventBody>, Vec<jiff::Timestamp>), EngineError> {
         let source = spec.forked_from.map_or(run.id, |from| from.run);
         let inherited = u64::try_from(kept.len()).unwrap_or(u64::MAX);
         let (mut bodies, mut at) = (vec![EventBody::RunQueued { spec }], vec![run.created_at]);
@@ -173,9 +173,11 @@ impl Engine {
         }
         bodies.push(EventBody::RunForked { source, event, inherited });
         at.push(run.created_at);
-        let mut state = RunState::default();
-        for (seq, body) in (1..).zip(&bodies) {
+        let (mut state, mut steps) = (RunState::default(), StepRows::default());
+        for (n, (body, at)) in bodies.iter().zip(&at).enumerate() {
+            let seq = u64::try_from(n).map_or(u64::MAX, |n| n + 1);
             state.apply(seq, body).map_err(|error| damaged(source, &error))?;
+            steps.take(n, body, *at, &state);
         }
         let ends = state.next().into_iter().next();
         if let Some(MachineCommand::Fail { error }) = ends
@@ -186,7 +188,7 @@ impl Engine {
             let field = FieldError { pointer: "/options/max_steps".to_owned(), detail };
             return Err(EngineError::validation(vec![field]));
         }
-        Ok((state, bodies, at))
+        Ok((steps, bodies, at))
     }
 }
 

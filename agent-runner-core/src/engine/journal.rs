@@ -47,9 +47,9 @@ pub(super) fn push(batch: &mut Batch, body: EventBody, at: Timestamp) {
     batch.events.push(event);
 }
 
-/// What a run begins with that has a past: `bodies`, which `state` has applied.
+/// What a run begins with that has a past: `bodies`, and the rows of their steps.
 pub(super) fn beginning(
-    state: &RunState,
+    steps: StepRows,
     bodies: Vec<EventBody>,
     at: &[Timestamp],
     ready: Ready,
@@ -63,7 +63,7 @@ pub(super) fn beginning(
         Some(SignalRow { id, name, event })
     });
     let mut first = Beginning {
-        steps: step_rows(state, &bodies, at),
+        steps: steps.into_rows(),
         signals: signals.collect(),
         artifacts: artifact_rows(&bodies, at),
         ..Beginning::new(Vec::new(), ready)
@@ -248,32 +248,43 @@ pub(super) fn approval_rows(bodies: &[EventBody], at: &[Timestamp]) -> Vec<Appro
     rows.collect()
 }
 
-/// The rows of the steps that `bodies` speak of, as `state` (which has them applied) sees them.
-pub(super) fn step_rows(state: &RunState, bodies: &[EventBody], at: &[Timestamp]) -> Vec<StepRow> {
-    let mut rows: BTreeMap<StepKey, StepRow> = BTreeMap::new();
-    let mut order = Vec::new();
-    for (n, (body, at)) in bodies.iter().zip(at).enumerate() {
-        let Some(key) = body.step() else { continue };
-        let Some(step) = state.step(key) else { continue };
-        let row = rows.entry(key.clone()).or_insert_with(|| {
-            order.push(key.clone());
-            StepRow {
+/// The rows of the steps that a batch speaks of, gathered while its events are applied: a state
+/// forgets steps that are over.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StepRows {
+    rows: Vec<StepRow>,
+    places: BTreeMap<StepKey, usize>,
+}
+
+impl StepRows {
+    /// Takes in what `state` says of the step of its last event, the `n`-th of the batch, from 0.
+    pub(super) fn take(&mut self, n: usize, body: &EventBody, at: Timestamp, state: &RunState) {
+        let Some((key, step)) = body.step().and_then(|key| Some((key, state.step(key)?))) else {
+            return;
+        };
+        let place = *self.places.entry(key.clone()).or_insert(self.rows.len());
+        if place == self.rows.len() {
+            self.rows.push(StepRow {
                 key: key.clone(),
                 kind: step.kind,
                 name: step.name.clone(),
                 policy: step.policy,
                 status: step.status,
                 attempts: step.attempts,
-                error: step.error.clone(),
+                error: None,
                 started: None,
                 done: None,
                 started_at: None,
                 finished_at: None,
-            }
-        });
+            });
+        }
+        let Some(row) = self.rows.get_mut(place) else { return };
+        row.status = step.status;
+        row.attempts = step.attempts;
+        row.error.clone_from(&step.error);
         if matches!(body, EventBody::StepStarted { .. }) {
             row.started = Some(n);
-            row.started_at = Some(*at);
+            row.started_at = Some(at);
         }
         let ends = matches!(
             body,
@@ -285,8 +296,12 @@ pub(super) fn step_rows(state: &RunState, bodies: &[EventBody], at: &[Timestamp]
         );
         if ends {
             row.done = Some(n);
-            row.finished_at = Some(*at);
+            row.finished_at = Some(at);
         }
     }
-    order.iter().filter_map(|key| rows.remove(key)).collect()
+
+    /// The rows, in the order in which the events spoke of their steps first.
+    pub(super) fn into_rows(self) -> Vec<StepRow> {
+        self.rows
+    }
 }

@@ -12,6 +12,8 @@ pub use self::{
     reply::{ReplyRules, interpret},
     request::{RequestRules, build_request, shown_to_model},
 };
+use serde::{Deserialize, Serialize};
+
 use super::MachineCommand;
 use crate::{
     budget::OnExceeded,
@@ -28,7 +30,7 @@ use crate::{
 pub const CONFIGURATION: &str = "configuration";
 
 /// Where the loop stands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Phase {
     /// No spec yet.
     Empty,
@@ -46,7 +48,7 @@ enum Phase {
     Failed(RunError),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct PendingCall {
     step: StepKey,
     call: ToolCall,
@@ -55,7 +57,7 @@ struct PendingCall {
 }
 
 /// A conversation on its way to be shorter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compaction {
     /// The step that does it.
     pub step: StepKey,
@@ -80,14 +82,14 @@ impl Compaction {
 }
 
 /// A message to the run that the model has not read yet.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Unread {
     seq: u64,
     text: String,
 }
 
 /// The agent's loop as a fold of its journal.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentMachine {
     spec: Option<RunSpec>,
     phase: Phase,
@@ -131,6 +133,11 @@ impl Default for AgentMachine {
 }
 
 impl AgentMachine {
+    /// Whether an event begins a turn, so that nothing looks back at the steps of those before.
+    pub(super) const fn begins_turn(event: &EventBody) -> bool {
+        matches!(event, EventBody::LlmStarted { attempt: 1, .. })
+    }
+
     /// Takes one event in; events of others are ignored.
     pub fn apply(&mut self, seq: u64, event: &EventBody) {
         match event {
@@ -265,7 +272,19 @@ impl AgentMachine {
         self.unread = unread;
         let read: Vec<Unread> = read;
         self.told.extend(read.iter().map(|m| m.text.clone()));
+        self.forget_old_words();
         self.conversation.extend(read.into_iter().map(|m| Message::text(Role::User, m.text)));
+    }
+
+    /// Keeps of people's words what a summary can still have room for.
+    fn forget_old_words(&mut self) {
+        let mut bytes: usize = self.told.iter().map(String::len).sum();
+        let first = self.told.iter().position(|words| {
+            let fits = bytes <= limits::TOLD_BYTES_MAX;
+            bytes = bytes.saturating_sub(words.len());
+            fits
+        });
+        self.told.drain(..first.unwrap_or(self.told.len()));
     }
 
     fn take_reply(&mut self, step: &StepKey, reply: &Reply) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// What became of an approval.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_enums, reason = "the engine has to do what each says")]
 pub enum Decided {
     /// Make the call, with other arguments if there are any.
@@ -28,7 +29,7 @@ pub enum Decided {
 }
 
 /// An approval as the journal tells it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ApprovalState {
     /// Its id.
@@ -44,7 +45,7 @@ pub struct ApprovalState {
 }
 
 /// The fold.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Hands {
     approvals: BTreeMap<StepKey, ApprovalState>,
     /// Calls that were made or are being made, by tool.
@@ -73,6 +74,8 @@ impl Hands {
                 if let Some(calls) = self.calls.get_mut(tool) {
                     *calls = calls.saturating_sub(1);
                 }
+                // A model may make up any number of names.
+                self.calls.retain(|_, calls| *calls > 0);
             }
             E::ApprovalRequested { approval, step, kind, arguments_sha256, expires_at, .. } => {
                 let state = ApprovalState {
@@ -106,7 +109,12 @@ impl Hands {
         }
     }
 
-    /// The approval that a step asked for.
+    /// Forgets what was decided about calls of turns that are over.
+    pub(super) fn forget_decided(&mut self) {
+        self.approvals.retain(|_, approval| approval.decided.is_none());
+    }
+
+    /// The approval that a step of the present turn asked for.
     #[must_use]
     pub fn approval(&self, step: &StepKey) -> Option<&ApprovalState> {
         self.approvals.get(step)
@@ -164,5 +172,28 @@ mod tests {
         assert!(!hands.is_untrusted());
         hands.apply(&failed(Some("mcp:tickets")));
         assert!(hands.is_untrusted());
+    }
+
+    #[test]
+    fn what_is_decided_is_forgotten_and_what_is_not_is_kept() {
+        let asked = |step: &str| EventBody::ApprovalRequested {
+            approval: ApprovalId::from_uuid(uuid::Uuid::nil()),
+            step: StepKey::new(step),
+            kind: ApprovalKind::Call,
+            tool: "t".to_owned(),
+            arguments: Value::Null,
+            arguments_sha256: String::new(),
+            risk: crate::tool::Risk::Read,
+            reason: String::new(),
+            expires_at: Timestamp::UNIX_EPOCH,
+        };
+        let mut hands = Hands::default();
+        hands.apply(&asked("a"));
+        hands.apply(&asked("b"));
+        let (approval, step) = (ApprovalId::from_uuid(uuid::Uuid::nil()), StepKey::new("a"));
+        hands.apply(&EventBody::ApprovalExpired { approval, step });
+        hands.forget_decided();
+        assert_eq!(hands.approval(&StepKey::new("a")), None);
+        assert!(hands.approval(&StepKey::new("b")).is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! What a fork takes over from the journal of another run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -65,19 +65,20 @@ pub fn inherited(
 ) -> Result<Vec<Told>, ApplyError> {
     let mut state = RunState::default();
     let mut answered: BTreeSet<StepKey> = BTreeSet::new();
+    let mut ended: BTreeMap<StepKey, StepKind> = BTreeMap::new();
     for told in journal {
         state.apply(told.seq, &told.body)?;
-        if let EventBody::ToolCompleted { step, .. } | EventBody::ToolFailed { step, .. } =
-            &told.body
-        {
-            answered.insert(step.clone());
+        let Some(key) = told.body.step() else { continue };
+        if let EventBody::ToolCompleted { .. } | EventBody::ToolFailed { .. } = &told.body {
+            answered.insert(key.clone());
+        }
+        if let Some(step) = state.step(key).filter(|step| step.status.is_terminal()) {
+            ended.insert(key.clone(), step.kind);
         }
     }
     // A call that was stopped with its run is over, and its agent still wants the result.
     let over = |key: &StepKey| {
-        state.step(key).is_some_and(|step| {
-            step.status.is_terminal() && (step.kind == StepKind::Model || answered.contains(key))
-        })
+        ended.get(key).is_some_and(|kind| *kind == StepKind::Model || answered.contains(key))
     };
     let mut kept: Vec<Told> = Vec::new();
     // Their numbers in `journal`, in order.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
@@ -54,7 +55,7 @@ pub enum MachineCommand {
 }
 
 /// A step as the journal tells it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepState {
     /// What it does.
     pub kind: StepKind,
@@ -81,7 +82,7 @@ pub struct StepState {
 }
 
 /// A signal as the journal tells it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SignalState {
     /// The sender's id.
     pub id: String,
@@ -107,7 +108,7 @@ pub enum ApplyError {
 }
 
 /// A model call of which the journal does not know the end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenCall {
     /// The step that calls.
     pub step: StepKey,
@@ -120,7 +121,7 @@ pub struct OpenCall {
 }
 
 /// A budget that is spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverBudget {
     /// Whose.
     pub scope: BudgetScope,
@@ -128,8 +129,9 @@ pub struct OverBudget {
     pub renews_at: Option<Timestamp>,
 }
 
-/// The fold of a run's journal.
-#[derive(Debug, Clone)]
+/// The fold of a run's journal. It has what decides about the rest of the run, and forgets what
+/// does not: steps of turns that are over are in the journal and in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
     status: RunStatus,
     steps: BTreeMap<StepKey, StepState>,
@@ -213,6 +215,10 @@ impl RunState {
         self.account(event);
         self.hands.apply(event);
         self.machine.apply(seq, event);
+        if AgentMachine::begins_turn(event) {
+            self.steps.retain(|_, step| !step.status.is_terminal());
+            self.hands.forget_decided();
+        }
         Ok(())
     }
 
@@ -333,12 +339,12 @@ impl RunState {
         self.status
     }
 
-    /// All steps that have begun, by key.
+    /// The steps that are not over, and those of the present turn, by key.
     pub fn steps(&self) -> impl Iterator<Item = (&StepKey, &StepState)> {
         self.steps.iter()
     }
 
-    /// A step that has begun.
+    /// A step that is not over, or of the present turn.
     #[must_use]
     pub fn step(&self, key: &StepKey) -> Option<&StepState> {
         self.steps.get(key)

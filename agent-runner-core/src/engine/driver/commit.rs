@@ -9,8 +9,9 @@ use tracing::warn;
 
 use super::{Driver, Outcome, Stop};
 use crate::{
-    engine::{EngineError, Inner, journal},
+    engine::{EngineError, Inner, journal, journal::StepRows},
     event::EventBody,
+    machine::RunState,
     store::{
         Appended, Batch, Booking, EventQuery, Expect, Ready, RunPatch, StoreError, StoreErrorKind,
     },
@@ -21,6 +22,7 @@ use crate::{
 pub(super) struct Outbox {
     bodies: Vec<EventBody>,
     at: Vec<Timestamp>,
+    steps: StepRows,
     pub(super) patch: RunPatch,
     pub(super) bookings: Vec<Booking>,
     /// Told once all of the above is durable.
@@ -30,7 +32,9 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn push(&mut self, body: EventBody, at: Timestamp) {
+    /// Takes in an event that `state` has just applied.
+    pub(super) fn push(&mut self, body: EventBody, at: Timestamp, state: &RunState) {
+        self.steps.take(self.bodies.len(), &body, at, state);
         self.bodies.push(body);
         self.at.push(at);
     }
@@ -74,7 +78,7 @@ impl Driver {
         for (body, at) in outbox.bodies.iter().zip(&outbox.at) {
             journal::push(&mut batch, body.clone(), *at);
         }
-        batch.steps = journal::step_rows(&self.state, &outbox.bodies, &outbox.at);
+        batch.steps = outbox.steps.clone().into_rows();
         batch.artifacts = journal::artifact_rows(&outbox.bodies, &outbox.at);
         batch.approvals = journal::approval_rows(&outbox.bodies, &outbox.at);
         batch.patch = outbox.patch.clone();

@@ -101,3 +101,23 @@ fn estimates_follow_what_the_service_counted() {
     let machine = machine(&[EventBody::RunQueued { spec: spec(5) }, begun, done]);
     assert_eq!(machine.corrected(100), 200);
 }
+
+#[test]
+fn of_what_people_said_the_newest_is_kept() {
+    let mut machine = machine(&[EventBody::RunQueued { spec: spec(50) }]);
+    let words = |n: usize| format!("{n}{}", "x".repeat(limits::TOLD_BYTES_MAX / 4));
+    for n in 1..=6 {
+        let seq = n as u64 + 1;
+        machine.apply(
+            seq,
+            &EventBody::DirectiveReceived {
+                id: n.to_string(),
+                mode: DirectiveMode::NextStep,
+                text: words(n),
+            },
+        );
+        machine.apply(0, &started(&format!("turn.{n}.model"), seq));
+    }
+    assert_eq!(machine.told, [words(4), words(5), words(6)]);
+    assert_eq!(machine.conversation().len(), 7, "the conversation has all of it");
+}
