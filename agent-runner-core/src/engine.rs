@@ -7,6 +7,7 @@ mod artifacts;
 mod ask;
 mod budgets;
 mod builder;
+mod bulk;
 mod control;
 mod driver;
 mod error;
@@ -34,6 +35,7 @@ pub use self::{
     ask::ASK_TOOL,
     budgets::Spending,
     builder::{BuildError, EngineBuilder, EngineOptions},
+    bulk::{ManyDone, ManyRuns},
     error::{EngineError, EngineErrorKind, FieldError},
     fork::NewFork,
     inbox::NewMessage,

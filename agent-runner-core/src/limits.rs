@@ -61,6 +61,10 @@ pub const TOLD_BYTES_MAX: usize = 1024 * 1024;
 pub const EVENT_PAGE: usize = 1_000;
 /// Largest page of any list.
 pub const PAGE_MAX: usize = 500;
+/// Most runs that one request may start: with bodies of a usual size, what a request may have.
+pub const BATCH_MAX: usize = 100;
+/// Runs of one request for many that are written at once, so that they share commits.
+pub const BULK_IN_FLIGHT: usize = 16;
 /// Live frames a slow watcher may fall behind before it loses some.
 pub const LIVE_FRAMES: usize = 1_024;
 /// Live text kept for a watcher that joins during a generation, in bytes.

@@ -4,6 +4,7 @@
 pub(crate) mod approval;
 pub(crate) mod artifact;
 pub(crate) mod budget;
+pub(crate) mod bulk;
 pub(crate) mod control;
 pub(crate) mod event;
 pub(crate) mod file;

@@ -2,6 +2,7 @@
 
 pub(crate) mod approval;
 pub(crate) mod artifact;
+pub(crate) mod bulk;
 pub(crate) mod control;
 pub(crate) mod count_tokens;
 pub(crate) mod docs;
@@ -87,6 +88,9 @@ fn about_runs() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(run::list, new_run::create))
         .routes(routes!(run::get, run::patch, run::delete))
+        .routes(routes!(bulk::create))
+        .routes(routes!(bulk::cancel))
+        .routes(routes!(bulk::rerun))
         .routes(routes!(fork::fork))
         .routes(routes!(fork::rerun))
         .routes(routes!(run::usage))

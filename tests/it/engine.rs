@@ -23,6 +23,7 @@ mod answering;
 mod approvals;
 mod artifacts;
 mod budgets;
+mod bulk;
 mod charges;
 mod context;
 mod control;

@@ -64,6 +64,16 @@ impl Default for RunQuery {
     }
 }
 
+impl RunQuery {
+    /// Whether it has a condition; page, order and limit are none.
+    #[must_use]
+    pub fn is_narrow(&self) -> bool {
+        let Self { after, order, limit, .. } = self;
+        let every = Self { after: *after, order: *order, limit: *limit, ..Self::default() };
+        *self != every
+    }
+}
+
 /// Which artifacts to list, in the order in which they were made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "a store has to honour all of it")]

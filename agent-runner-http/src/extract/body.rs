@@ -2,6 +2,7 @@
 
 use std::{fmt, marker::PhantomData};
 
+use agent_runner_core::limits;
 use axum::{
     extract::{FromRequest, Request},
     http::{HeaderMap, header},
@@ -31,6 +32,10 @@ const BODY_BYTES_PER_SECOND: u64 = 1024;
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T, pub(crate) Value);
 
+/// A JSON array of bodies, each good or bad by itself.
+#[derive(Debug)]
+pub(crate) struct Bodies<T>(pub(crate) Vec<Result<Body<T>, Problem>>);
+
 /// A JSON body that may be missing; nothing and `{}` are the same.
 #[derive(Debug)]
 pub(crate) struct OptionalBody<T>(pub(crate) T);
@@ -45,6 +50,23 @@ impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
         let value = parse(&bytes)?;
         // Kept beside the typed body: its hash tells two requests with one idempotency key apart.
         Ok(Self(decode(value.clone())?, value))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequest<Api> for Bodies<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let bytes = collect(&parts.headers, body, api.options()).await?;
+        check_content_type(&parts.headers)?;
+        let max = limits::BATCH_MAX;
+        match parse(&bytes)? {
+            Value::Array(all) if (1..=max).contains(&all.len()) => Ok(Self(
+                all.into_iter().map(|value| Ok(Body(decode(value.clone())?, value))).collect(),
+            )),
+            _ => Err(Problem::field("", format!("must be an array of 1 to {max} bodies"))),
+        }
     }
 }
 

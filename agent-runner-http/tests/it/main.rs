@@ -10,6 +10,7 @@
 )]
 
 mod approvals;
+mod bulk;
 mod control;
 mod forks;
 mod idempotency;
