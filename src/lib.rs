@@ -5,8 +5,9 @@
 #[cfg(feature = "testing")]
 pub use agent_runner_core::testing;
 pub use agent_runner_core::{
-    agent, approval, artifact, blob, budget, directive, engine, engine::Engine, event, files, id,
-    limits, llm, machine, memory, message, policy, project, run, schema, step, store, time, tool,
+    agent, approval, artifact, blob, budget, code, directive, engine, engine::Engine, event, files,
+    id, limits, llm, machine, memory, message, policy, project, run, schema, step, store, time,
+    tool,
 };
 #[cfg(feature = "http")]
 pub use agent_runner_http as http;
@@ -17,6 +18,11 @@ pub use agent_runner_tools as tools;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/ADDING_A_PROVIDER.md")]
 mod adding_a_provider {}
+
+/// The blocks of the guide to code workflows, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/CODE_WORKFLOWS.md")]
+mod code_workflows {}
 
 /// The blocks of the guide for authors of tools, as tests.
 #[cfg(doctest)]

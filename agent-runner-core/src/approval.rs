@@ -131,7 +131,11 @@ pub struct Approval {
 #[must_use]
 pub fn call_sha256(tool: &str, arguments: &Value) -> String {
     // Keys of objects are sorted, so equal arguments have one text.
-    let text = json!({"tool": tool, "arguments": arguments}).to_string();
+    sha256_of(&json!({"tool": tool, "arguments": arguments}).to_string())
+}
+
+/// SHA-256 of a text, lower-case hex.
+pub(crate) fn sha256_of(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
         use std::fmt::Write as _;
         let _ = write!(hex, "{byte:02x}");

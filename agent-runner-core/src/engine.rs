@@ -8,6 +8,7 @@ mod ask;
 mod budgets;
 mod builder;
 mod bulk;
+mod code;
 mod control;
 mod driver;
 mod error;
@@ -41,7 +42,7 @@ pub use self::{
     inbox::NewMessage,
     invoke::{InvokeError, Invoked, ToolPreview},
     live::{Frame, LiveFrame, LiveKind, WatchOptions},
-    new_run::NewRun,
+    new_run::{NewRun, NewWorkflow},
     oneshot::{OneShot, OneShotError},
     project::{NewProject, ProjectPatch, VersionedProject},
     query::{RunUsage, StepDetail, StepUsage},
@@ -75,6 +76,7 @@ struct Inner {
     live: live::Hub,
     active: active::ActiveRuns,
     projects: known_projects::KnownProjects,
+    codes: crate::code::CodeRegistry,
 }
 
 impl Engine {

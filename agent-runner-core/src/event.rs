@@ -21,6 +21,7 @@ use crate::{
     agent::{ModelName, ToolMode},
     approval::{ApprovalDecision, ApprovalKind},
     budget::{Budget, BudgetResource, BudgetScope, OnExceeded, Spend},
+    code::{CallError, CallKind, Difference, RecordKind},
     directive::{DirectiveMode, Resolution},
     id::{ApprovalId, ArtifactId, RunId, StepKey, WorkerId},
     llm::{Cost, StopReason, Usage},
@@ -75,6 +76,9 @@ event_bodies! {
         /// When it wakes by itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wake_at: Option<Timestamp>,
+        /// How the code of its workflow differs from its journal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        differs: Option<Difference>,
     }
     /// Somebody asked for the end.
     "run.cancel_requested" RunCancelRequested {
@@ -455,6 +459,59 @@ event_bodies! {
         /// Whose words are in it, when nobody in charge wrote them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         untrusted: Option<String>,
+    }
+    /// The code of the run's workflow called for something.
+    "code.called" CodeCalled {
+        /// The step that does it.
+        step: StepKey,
+        /// What it is.
+        call: CallKind,
+        /// The function, tool, model or signal.
+        name: String,
+        /// What happens when its outcome is unknown; a tool has its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<EffectPolicy>,
+        /// With what.
+        input: Value,
+        /// SHA-256 of the input, lower-case hex.
+        input_sha256: String,
+    }
+    /// The code was given a value that it would not get a second time.
+    "code.recorded" CodeRecorded {
+        /// What it asked for.
+        what: RecordKind,
+        /// The id of a patch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// What it got.
+        value: Value,
+    }
+    /// The code does not wait for a call any more.
+    "code.dropped" CodeDropped {
+        /// The step of the call.
+        step: StepKey,
+    }
+    /// A function of the code ended: well, unless there is an error.
+    "code.returned" CodeReturned {
+        /// Which step.
+        step: StepKey,
+        /// What it returned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Value>,
+        /// What the code is told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<CallError>,
+        /// Milliseconds it took.
+        elapsed_ms: u64,
+    }
+    /// The code ended: well, unless there is an error. The run's end follows.
+    "code.finished" CodeFinished {
+        /// What it returned.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Value>,
+        /// Why it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
     }
     /// Somebody sent the run a message.
     "directive.received" DirectiveReceived {

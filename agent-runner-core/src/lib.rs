@@ -7,6 +7,7 @@ pub mod approval;
 pub mod artifact;
 pub mod blob;
 pub mod budget;
+pub mod code;
 pub mod directive;
 pub mod engine;
 pub mod event;

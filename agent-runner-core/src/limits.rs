@@ -18,6 +18,10 @@ pub const ARTIFACT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 pub const TOOL_CALLS_PER_TURN_MAX: usize = 128;
 /// Tool calls of one run in flight at once.
 pub const TOOL_CALLS_IN_FLIGHT: usize = 8;
+/// Calls of one code workflow that may be open at once. Each is a step that recovery looks at.
+pub const CODE_CALLS_OPEN_MAX: usize = 1_024;
+/// Times in a row that the code of a workflow may wake itself before it is taken to hang.
+pub const CODE_POLLS_MAX: usize = 10_000;
 /// Model calls per run unless the run says otherwise.
 pub const MAX_STEPS_DEFAULT: u32 = 50;
 /// Most model calls a run may ask for.

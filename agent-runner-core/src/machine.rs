@@ -2,11 +2,14 @@
 //! async. Live execution, recovery and replay are the same fold.
 
 pub mod agent;
+pub mod code;
+mod either;
 mod hands;
 mod inherit;
 mod replay;
 mod state;
 
+pub use self::either::Machine;
 pub use self::hands::{ApprovalState, Decided, Hands};
 pub use self::inherit::{Told, inherited, last_open};
 pub use self::replay::{Divergence, Replay};

@@ -140,11 +140,13 @@ pub enum ParkReason {
     Budget,
     /// A person has to approve a call or answer a question.
     Approval,
+    /// The code of its workflow does not do what its journal says that it did.
+    Nondet,
 }
 
 impl ParkReason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Paused,
         Self::Timer,
         Self::Signal,
@@ -152,6 +154,7 @@ impl ParkReason {
         Self::Poison,
         Self::Budget,
         Self::Approval,
+        Self::Nondet,
     ];
 
     /// The spelling used in SQL and JSON.
@@ -165,6 +168,7 @@ impl ParkReason {
             Self::Poison => "poison",
             Self::Budget => "budget",
             Self::Approval => "approval",
+            Self::Nondet => "nondet",
         }
     }
 
@@ -248,6 +252,8 @@ pub enum FailureReason {
     Configuration,
     /// The agent went on asking for calls that its policy denies.
     Denied,
+    /// The code of its workflow returned an error, or panicked.
+    Workflow,
     /// A person resolved a step as failed beyond repair.
     Resolved,
     /// A defect of this library.
@@ -288,6 +294,30 @@ pub struct RunSpec {
     /// The run that it goes on from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<ForkedFrom>,
+    /// The code that it runs, in place of an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow: Option<Box<WorkflowSpec>>,
+}
+
+/// Which code a run runs, and with what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WorkflowSpec {
+    /// Its name.
+    pub name: String,
+    /// Its version; a run keeps the one that it began with.
+    pub version: u32,
+    /// Its input.
+    #[serde(default)]
+    pub input: Value,
+}
+
+impl WorkflowSpec {
+    /// That version of that workflow, with this input.
+    #[must_use]
+    pub fn new(name: impl Into<String>, version: u32, input: Value) -> Self {
+        Self { name: name.into(), version, input }
+    }
 }
 
 /// Where a fork comes from.
@@ -321,6 +351,7 @@ impl RunSpec {
             tree_budget: None,
             tool_policy: None,
             forked_from: None,
+            workflow: None,
         }
     }
 }

@@ -149,11 +149,13 @@ pub enum StepKind {
     Tool,
     /// Waits for a moment or a signal.
     Wait,
+    /// Runs a function of a code workflow.
+    Function,
 }
 
 impl StepKind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Model, Self::Tool, Self::Wait];
+    pub const ALL: [Self; 4] = [Self::Model, Self::Tool, Self::Wait, Self::Function];
 
     /// The spelling used in SQL and JSON.
     #[must_use]
@@ -162,6 +164,7 @@ impl StepKind {
             Self::Model => "model",
             Self::Tool => "tool",
             Self::Wait => "wait",
+            Self::Function => "function",
         }
     }
 

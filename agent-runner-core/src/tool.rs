@@ -33,6 +33,12 @@ use crate::{
 };
 pub use crate::{llm::ToolSpec, step::EffectPolicy};
 
+/// Name of the tool that waits.
+pub const WAIT_TOOL: &str = "run.wait";
+
+/// Name of the tool that asks.
+pub const ASK_TOOL: &str = "run.ask";
+
 /// What a tool says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolInfo {

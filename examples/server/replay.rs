@@ -29,6 +29,7 @@ pub(crate) async fn replay(
             "status": replayed.status,
             "events": replayed.events,
             "decisions": replayed.decisions,
+            "without_code": replayed.without_code,
             "differs": differs.map(|differs| json!({
                 "event": differs.seq,
                 "type": differs.kind,
@@ -37,6 +38,13 @@ pub(crate) async fn replay(
             })),
         }))?;
     } else {
+        if let Some(workflow) = &replayed.without_code {
+            let said = format!(
+                "this program does not have the code of workflow {workflow}: only what the engine \
+                 decided was replayed; call Engine::replay in the program that has it"
+            );
+            terminal.note(Tone::Loud, &said);
+        }
         let done = format!("events {}, decisions {}", replayed.events, replayed.decisions);
         match differs {
             None => terminal.line(&format!("the same again: {done}, {}", replayed.status))?,

@@ -25,6 +25,8 @@ mod artifacts;
 mod budgets;
 mod bulk;
 mod charges;
+mod code;
+mod code_changes;
 mod context;
 mod control;
 pub(crate) mod fixture;

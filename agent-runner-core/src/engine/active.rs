@@ -30,7 +30,7 @@ pub(super) struct Signalled {
 }
 
 impl Signalled {
-    fn poke(&self) {
+    pub(super) fn poke(&self) {
         self.changed.store(true, Ordering::Release);
         self.poked.notify_one();
     }

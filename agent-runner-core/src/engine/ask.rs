@@ -7,8 +7,7 @@ use crate::tool::{
     EffectPolicy, Tool, ToolCx, ToolError, ToolErrorKind, ToolInfo, ToolOutput, ToolSpec,
 };
 
-/// Name of the tool that asks.
-pub const ASK_TOOL: &str = "run.ask";
+pub use crate::tool::ASK_TOOL;
 
 /// Describes the tool; the engine never calls it.
 #[derive(Debug)]

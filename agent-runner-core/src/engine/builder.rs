@@ -1,6 +1,8 @@
 //! Puts an engine together.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Engine, Inner, active::ActiveRuns, ask::AskTool, known_projects::KnownProjects, live::Hub,
@@ -10,6 +12,7 @@ use crate::{
     agent::ModelName,
     blob::BlobStore,
     budget::Budget,
+    code::{CodeRegistry, Ctx, FnCode},
     files::ProjectFiles,
     id::{IdSource, SystemIds, WorkerId},
     llm::{LlmProvider, ModelCatalog, ProviderRegistry},
@@ -68,6 +71,16 @@ pub enum BuildError {
     /// A tool cannot be registered.
     #[error(transparent)]
     Tool(#[from] RegisterToolError),
+    /// A workflow of that name and version is there already.
+    #[error(
+        "there are two workflows `{name}` of version {version}; give the newer one a new version"
+    )]
+    Workflow {
+        /// The name.
+        name: String,
+        /// The version.
+        version: u32,
+    },
     /// A bound or interval makes no sense.
     #[error("{0}")]
     Option(&'static str),
@@ -84,6 +97,9 @@ pub struct EngineBuilder {
     blobs: Option<Arc<dyn BlobStore>>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
+    codes: CodeRegistry,
+    /// A workflow that was there already.
+    twice: Option<(String, u32)>,
     options: EngineOptions,
 }
 
@@ -98,6 +114,8 @@ impl EngineBuilder {
             blobs: None,
             clock: Arc::new(SystemClock),
             ids: Arc::new(SystemIds),
+            codes: CodeRegistry::default(),
+            twice: None,
             options: EngineOptions::default(),
         }
     }
@@ -148,6 +166,30 @@ impl EngineBuilder {
     #[must_use]
     pub fn tool_source(mut self, source: Arc<dyn ToolSource>) -> Self {
         self.sources.push(source);
+        self
+    }
+
+    /// Adds a code workflow: `async fn(Ctx, Input) -> Result<Output, _>`, which runs as
+    /// [`NewRun::workflow`](super::NewRun::workflow) asks for it. Runs keep the version that they began
+    /// with, new ones get the highest.
+    #[must_use]
+    pub fn workflow<I, O, E, F, Fut>(
+        mut self,
+        name: impl Into<String>,
+        version: u32,
+        code: F,
+    ) -> Self
+    where
+        I: DeserializeOwned + 'static,
+        O: Serialize + 'static,
+        E: Display + 'static,
+        F: Fn(Ctx, I) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<O, E>> + Send + 'static,
+    {
+        let name = name.into();
+        if !self.codes.add(name.clone(), version, Arc::new(FnCode::new(code))) {
+            self.twice.get_or_insert((name, version));
+        }
         self
     }
 
@@ -208,6 +250,9 @@ impl EngineBuilder {
         if options.heartbeat_interval.is_zero() || options.poll_interval.is_zero() {
             return Err(BuildError::Option("intervals must be longer than 0"));
         }
+        if let Some((name, version)) = self.twice {
+            return Err(BuildError::Workflow { name, version });
+        }
         let mut tools = ToolRegistry::default();
         tools.add(Arc::new(WaitTool::new()))?;
         tools.add(Arc::new(AskTool::new()))?;
@@ -232,6 +277,7 @@ impl EngineBuilder {
                 live: Hub::default(),
                 active: ActiveRuns::default(),
                 projects: KnownProjects::default(),
+                codes: self.codes,
             }),
         })
     }

@@ -91,7 +91,8 @@ impl Engine {
         .await
     }
 
-    /// Lets a paused run go on; a run parked as poison or for its budget gets another chance.
+    /// Lets a paused run go on; a run parked as poison, for its budget or for its code gets another
+    /// chance.
     ///
     /// # Errors
     /// `NotFound`; `InvalidTransition` for a run that ended.
@@ -100,10 +101,9 @@ impl Engine {
             if run.status.is_terminal() {
                 return refuse(run, "be resumed");
             }
-            let held = run
-                .park
-                .as_ref()
-                .is_some_and(|park| matches!(park.reason, ParkReason::Poison | ParkReason::Budget));
+            let held = run.park.as_ref().is_some_and(|park| {
+                matches!(park.reason, ParkReason::Poison | ParkReason::Budget | ParkReason::Nondet)
+            });
             if !run.pause_requested && !held {
                 return Ok(Decision::Already);
             }
@@ -344,7 +344,9 @@ impl Inner {
                 batch.patch.park = Some(None);
                 batch.ready = Ready::At(now);
             }
-            Some(ParkReason::Paused | ParkReason::Poison | ParkReason::Budget) => {
+            Some(
+                ParkReason::Paused | ParkReason::Poison | ParkReason::Budget | ParkReason::Nondet,
+            ) => {
                 batch.patch.park = Some(None);
                 batch.patch.recoveries = Some(0);
                 batch.ready = Ready::At(now);

@@ -9,9 +9,11 @@ mod ask;
 mod begin;
 mod budget;
 mod charge;
+mod code;
 mod commit;
 mod ending;
 mod host;
+mod look;
 mod model;
 mod outcome;
 mod tool;
@@ -37,11 +39,12 @@ use self::{
 use super::{
     EngineError, Inner,
     active::{Signalled, give_back},
+    code::Play,
     journal,
     live::Topic,
 };
 use crate::{
-    directive::DirectiveMode,
+    code::Difference,
     event::EventBody,
     id::StepKey,
     limits,
@@ -50,7 +53,6 @@ use crate::{
     run::{ParkReason, Run, RunStatus},
     schema::Schema,
     step::EffectPolicy,
-    store::StoreErrorKind,
     time,
 };
 
@@ -109,6 +111,10 @@ pub(super) struct Driver {
     /// What tools want in the journal before they go on.
     announce: mpsc::Sender<Announced>,
     announced: mpsc::Receiver<Announced>,
+    /// The code of the run's workflow.
+    play: Option<Play>,
+    /// How that code differs from the journal: the run goes no further.
+    differs: Option<Difference>,
     /// A reservation whose call was not begun.
     granted: Option<(StepKey, u32)>,
     heartbeat: Option<BoxFuture<'static, ()>>,
@@ -150,6 +156,8 @@ impl Driver {
             active: BTreeMap::new(),
             announce,
             announced,
+            play: None,
+            differs: None,
             granted: None,
             heartbeat: None,
             deadline,
@@ -255,6 +263,7 @@ impl Driver {
             self.outbox.patch.status = Some(RunStatus::Running);
             self.outbox.patch.started_at = Some(self.inner.clock.now());
         }
+        self.open_code();
         debug!(events = self.known_seq, "run loaded");
         Ok(())
     }
@@ -288,7 +297,7 @@ impl Driver {
         loop {
             let over = self.state.over_budget().is_some();
             let held = self.pause || self.look || over || self.inner.active.is_draining();
-            if held || self.outbox.len() > OUTBOX_MAX {
+            if held || self.differs.is_some() || self.outbox.len() > OUTBOX_MAX {
                 return Ok(());
             }
             let mut begun = false;
@@ -297,6 +306,7 @@ impl Driver {
                     MachineCommand::CallModel { step }
                     | MachineCommand::Compact { compaction: Compaction { step, .. } }
                     | MachineCommand::CallTool { step, .. }
+                    | MachineCommand::CallFunction { step, .. }
                         if !self.active.contains_key(&step) && self.waits_to_retry(&step) =>
                     {
                         false
@@ -304,7 +314,10 @@ impl Driver {
                     MachineCommand::CallModel { step } if !self.active.contains_key(&step) => {
                         self.begin_model(&step)?
                     }
-                    MachineCommand::CallTool { step, call } if !self.active.contains_key(&step) => {
+                    MachineCommand::CallTool { step, call }
+                    | MachineCommand::CallFunction { step, call }
+                        if !self.active.contains_key(&step) =>
+                    {
                         if self.active.len() >= limits::TOOL_CALLS_IN_FLIGHT {
                             break;
                         }
@@ -316,9 +329,22 @@ impl Driver {
                     {
                         self.begin_compaction(&compaction)?
                     }
+                    MachineCommand::GoOn => {
+                        if self.go_on()? {
+                            // It may have dropped a call that is among these commands.
+                            begun = true;
+                            break;
+                        }
+                        if self.differs.is_some() {
+                            return Ok(());
+                        }
+                        false
+                    }
+                    MachineCommand::Abandon { step } => self.abandon(&step)?,
                     MachineCommand::CallModel { .. }
                     | MachineCommand::Compact { .. }
                     | MachineCommand::CallTool { .. }
+                    | MachineCommand::CallFunction { .. }
                     | MachineCommand::Complete { .. }
                     | MachineCommand::Fail { .. } => false,
                 };
@@ -387,74 +413,17 @@ impl Driver {
         beats.into_iter().try_for_each(|beat| self.emit(beat))
     }
 
-    /// Reads what others wrote. Only while nothing of our own is on its way.
-    async fn sync(&mut self) -> Result<(), Stop> {
-        debug_assert!(self.appending.is_none(), "own events would be taken for others'");
-        self.look = false;
-        let run = match self.inner.store.run(self.run.id).await {
-            Ok(run) => run,
-            Err(problem) if problem.kind() == StoreErrorKind::NotFound => return Err(Stop::Fenced),
-            Err(problem) => {
-                warn!(error = %problem, "the store does not answer");
-                self.look = true;
-                self.inner.clock.sleep(Duration::from_millis(100)).await;
-                return Ok(());
-            }
-        };
-        if run.owner != Some(self.inner.worker) || run.epoch != self.run.epoch {
-            return Err(Stop::Fenced);
-        }
-        if run.last_seq > self.known_seq {
-            self.read_foreign(run.last_seq).await?;
-        }
-        self.note_control(run.control, run.pause_requested, run.cancel_requested);
-        Ok(())
-    }
-
-    fn note_control(&mut self, control: u64, pause: bool, cancel: bool) {
-        self.control = control;
-        self.pause = pause;
-        self.cancel = cancel;
-        self.signalled.control.store(control, std::sync::atomic::Ordering::Release);
-    }
-
-    /// Takes in others' events up to that number.
-    async fn read_foreign(&mut self, upto: u64) -> Result<(), Stop> {
-        let store = Arc::clone(&self.inner.store);
-        while self.known_seq < upto {
-            let mut query = crate::store::EventQuery::after(self.known_seq);
-            query.limit = usize::try_from(upto - self.known_seq)
-                .unwrap_or(limits::EVENT_PAGE)
-                .min(limits::EVENT_PAGE);
-            let page = store.events(self.run.id, &query).await.map_err(EngineError::from)?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            for event in page {
-                self.known_seq = event.seq;
-                let event = journal::whole(&*store, event).await?;
-                journal::apply(&mut self.state, &event)?;
-                if let Ok(Some(EventBody::DirectiveReceived {
-                    mode: DirectiveMode::Interrupt,
-                    ..
-                })) = EventBody::from_event(&event)
-                {
-                    self.interrupt_models();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn interrupt_models(&self) {
-        for active in self.active.values().filter(|active| active.progress.is_some()) {
-            active.cancel.cancel();
-        }
-    }
-
     fn rest(&self) -> Rest {
         if self.pause {
             return Rest::Pause;
+        }
+        if let Some(differs) = &self.differs {
+            return Rest::Park {
+                reason: ParkReason::Nondet,
+                step: None,
+                wake_at: None,
+                on: serde_json::json!(differs),
+            };
         }
         if let Some(over) = self.state.over_budget() {
             return Rest::Park {

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Engine, EngineError,
+    Engine, EngineError, EngineErrorKind,
     control::{busy, refuse},
     journal,
     new_run::Wrong,
@@ -106,6 +106,12 @@ impl Engine {
             }
             if run.status.is_terminal() || run.cancel_requested {
                 return refuse(&run, "take messages");
+            }
+            if name.is_empty() && run.spec.workflow.is_some() {
+                return Err(EngineError::new(
+                    EngineErrorKind::InvalidTransition,
+                    format!("run {id} runs code, which reads no messages; send it a signal"),
+                ));
             }
             let mut batch = inner.command(&run);
             inner.push(&mut batch, body.clone());

@@ -16,13 +16,13 @@ use crate::{
     message::{clean_text, clean_value},
     policy::ToolPolicy,
     project::ProjectSettings,
-    run::{Run, RunSpec, RunStatus},
+    run::{Run, RunSpec, RunStatus, WorkflowSpec},
     schema::Schema,
     store::{Beginning, Created, Ready},
     time,
 };
 
-/// What to run. Everything but the goal has a default.
+/// What to run: an agent, which needs a goal, or a code workflow. Everything else has a default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewRun {
     /// What the agent is to do.
@@ -31,6 +31,8 @@ pub struct NewRun {
     pub project_id: Option<ProjectId>,
     /// A name for people.
     pub name: Option<String>,
+    /// The code to run in place of an agent.
+    pub workflow: Option<NewWorkflow>,
     /// The agent; only `assistant` exists for now.
     pub agent: Option<String>,
     /// The model, `provider/model`.
@@ -73,14 +75,31 @@ pub struct NewRun {
     pub request_hash: Option<String>,
 }
 
+/// Which code to run, and with what.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "whoever wants a run makes them")]
+pub struct NewWorkflow {
+    /// Its name.
+    pub name: String,
+    /// Its version; the highest when `None`.
+    pub version: Option<u32>,
+    /// Its input.
+    pub input: Value,
+}
+
 impl NewRun {
     /// What `run` was asked for, once more and from now on.
     pub(super) fn like(run: &Run) -> Self {
-        let RunSpec { goal, agent, budget, tree_budget, tool_policy, .. } = run.spec.clone();
+        let RunSpec { goal, agent, budget, tree_budget, tool_policy, workflow, .. } =
+            run.spec.clone();
         Self {
             goal,
             project_id: Some(run.project_id),
             name: run.name.clone(),
+            workflow: workflow.map(|workflow| {
+                let WorkflowSpec { name, version, input } = *workflow;
+                NewWorkflow { name, version: Some(version), input }
+            }),
             agent: Some(agent.name),
             model: Some(agent.model.to_string()),
             instructions: Some(agent.instructions),
@@ -108,6 +127,13 @@ impl NewRun {
     #[must_use]
     pub fn new(goal: impl Into<String>) -> Self {
         Self { goal: goal.into(), ..Self::default() }
+    }
+
+    /// A run of a code workflow with this input.
+    #[must_use]
+    pub fn workflow(name: impl Into<String>, input: impl Into<Value>) -> Self {
+        let workflow = NewWorkflow { name: name.into(), version: None, input: input.into() };
+        Self { workflow: Some(workflow), ..Self::default() }
     }
 }
 
@@ -199,9 +225,13 @@ impl Engine {
         if new.agent.as_deref().is_some_and(|agent| agent != ASSISTANT) {
             wrong.add("/agent", "there is no agent of that name; the only one is `assistant`");
         }
+        let workflow = self.workflow_spec(new, &mut wrong);
         check_bounds(new, &mut wrong);
         wrong.into_result()?;
-        let mut goal = new.goal.clone();
+        let mut goal = match &workflow {
+            Some(workflow) if new.goal.is_empty() => workflow.name.clone(),
+            _ => new.goal.clone(),
+        };
         clean_text(&mut goal);
         let mut instructions = new.instructions.clone().unwrap_or_default();
         clean_text(&mut instructions);
@@ -229,7 +259,32 @@ impl Engine {
             tree_budget: new.tree_budget.filter(Budget::is_limited),
             tool_policy: new.tool_policy.clone(),
             forked_from: None,
+            workflow,
         })
+    }
+
+    fn workflow_spec(&self, new: &NewRun, wrong: &mut Wrong) -> Option<Box<WorkflowSpec>> {
+        let NewWorkflow { name, version, input } = new.workflow.clone()?;
+        let codes = &self.inner.codes;
+        let version = version.or_else(|| codes.newest(&name));
+        let found = version.and_then(|version| Some((version, codes.get(&name, version)?)));
+        let Some((version, code)) = found else {
+            let known = codes.known();
+            let what = if name.is_empty() { "say which" } else { "there is none of that name" };
+            wrong.add("/workflow", format!("{what}; the workflows of this program: {known}"));
+            return None;
+        };
+        let mut input = input;
+        clean_value(&mut input);
+        if input.to_string().len() > limits::TEXT_BYTES_MAX {
+            wrong.add("/inputs", format!("larger than {} bytes", limits::TEXT_BYTES_MAX));
+        } else if let Err(why) = code.check(&input) {
+            wrong.add("/inputs", format!("workflow `{name}` cannot read it: {why}"));
+        }
+        if new.output_schema.is_some() {
+            wrong.add("/output_schema", "the output of a workflow is what its code returns");
+        }
+        Some(Box::new(WorkflowSpec { name, version, input }))
     }
 
     fn model(
@@ -282,7 +337,7 @@ impl Engine {
 }
 
 fn check_bounds(new: &NewRun, wrong: &mut Wrong) {
-    if new.goal.trim().is_empty() {
+    if new.goal.trim().is_empty() && new.workflow.is_none() {
         wrong.add("/goal", "say what the agent is to do");
     }
     for (pointer, text) in

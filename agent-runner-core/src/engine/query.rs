@@ -136,14 +136,25 @@ impl Engine {
         let mut detail = StepDetail { step, input: None, output: None, usage: None };
         let mut query = EventQuery::after(0);
         query.step = Some(key.clone());
-        query.kinds = ["tool.started", "tool.completed", "tool.failed", "llm.completed"]
-            .map(str::to_owned)
-            .to_vec();
+        query.kinds = [
+            "tool.started",
+            "tool.completed",
+            "tool.failed",
+            "llm.completed",
+            "code.called",
+            "code.returned",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         for event in self.inner.store.events(id, &query).await? {
             let event = journal::whole(&*self.inner.store, event).await?;
             match EventBody::from_event(&event) {
                 Ok(Some(EventBody::ToolStarted { arguments, .. })) => {
                     detail.input = Some(arguments);
+                }
+                Ok(Some(EventBody::CodeCalled { input, .. })) => detail.input = Some(input),
+                Ok(Some(EventBody::CodeReturned { output, error, .. })) => {
+                    detail.output = error.map_or(output, |error| serde_json::to_value(error).ok());
                 }
                 Ok(Some(EventBody::ToolCompleted { output, .. })) => detail.output = Some(output),
                 Ok(Some(EventBody::ToolFailed { for_model, .. })) => {

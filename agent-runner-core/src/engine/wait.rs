@@ -8,8 +8,7 @@ use crate::tool::{
     EffectPolicy, Tool, ToolCx, ToolError, ToolErrorKind, ToolInfo, ToolOutput, ToolSpec,
 };
 
-/// Name of the tool that waits.
-pub const WAIT_TOOL: &str = "run.wait";
+pub use crate::tool::WAIT_TOOL;
 
 /// Longest wait in seconds: 30 days.
 pub(super) const WAIT_SECONDS_MAX: u64 = 30 * 24 * 3600;

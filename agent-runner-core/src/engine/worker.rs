@@ -67,6 +67,9 @@ impl Engine {
         services.spawn(lease::keep(Arc::clone(&inner), sender, worker));
         services.spawn(dispatch(Arc::clone(&inner)));
         services.spawn(sweep(Arc::clone(&inner)));
+        if !inner.codes.is_empty() {
+            services.spawn(super::code::wake(Arc::clone(&inner)));
+        }
         if inner.blobs.is_some() {
             services.spawn(super::artifacts::collect(Arc::clone(&inner)));
         }

@@ -36,6 +36,9 @@ impl EventBody {
             | Self::FileWritten { step, .. }
             | Self::FileRemoved { step, .. }
             | Self::GitChanged { step, .. }
+            | Self::CodeCalled { step, .. }
+            | Self::CodeDropped { step }
+            | Self::CodeReturned { step, .. }
             | Self::ApprovalRequested { step, .. }
             | Self::ApprovalResolved { step, .. }
             | Self::ApprovalExpired { step, .. }
@@ -56,6 +59,8 @@ impl EventBody {
             | Self::BudgetWarning { .. }
             | Self::BudgetExceeded { .. }
             | Self::BudgetChanged { .. }
+            | Self::CodeRecorded { .. }
+            | Self::CodeFinished { .. }
             | Self::DirectiveReceived { .. }
             | Self::SignalReceived { .. } => None,
         }

@@ -38,6 +38,9 @@ impl EventBody {
             Self::RunPauseRequested {} => "Pause requested.".into(),
             Self::RunPaused {} => "The run is paused.".into(),
             Self::RunResumed {} => "The run goes on.".into(),
+            Self::RunParked { differs: Some(differs), .. } => {
+                format!("The code differs from the journal: {differs}")
+            }
             Self::RunParked { reason, .. } => format!("The run waits ({}).", reason.as_str()),
             Self::RunCancelRequested { reason } => match reason {
                 Some(reason) => format!("Cancellation requested: {}", quote(reason)),
@@ -134,6 +137,30 @@ impl EventBody {
                 }
             }
             Self::ApprovalExpired { .. } => "Nobody approved the call in time.".into(),
+            other => other.code_sentence(),
+        }
+    }
+
+    fn code_sentence(&self) -> String {
+        match self {
+            Self::CodeCalled { step, call, name, .. } => {
+                format!("The code called for {step} ({} {}).", call.as_str(), quote(name))
+            }
+            Self::CodeRecorded { what, name, .. } => match name {
+                Some(name) => format!("The code took the path of patch {}.", quote(name)),
+                None => format!("The code was given a value ({}).", what.as_str()),
+            },
+            Self::CodeDropped { step } => format!("The code does not wait for {step} any more."),
+            Self::CodeReturned { step, error: None, elapsed_ms, .. } => {
+                format!("{step} returned ({elapsed_ms} ms).")
+            }
+            Self::CodeReturned { step, error: Some(error), .. } => {
+                format!("{step} failed: {}", quote(error.message()))
+            }
+            Self::CodeFinished { error: None, .. } => "The code is done.".into(),
+            Self::CodeFinished { error: Some(error), .. } => {
+                format!("The code failed: {}", quote(error))
+            }
             Self::TimerSet { wake_at, .. } => format!("The run will wake at {wake_at}."),
             Self::TimerFired { .. } => "The moment to wake came.".into(),
             other => other.llm_sentence(),

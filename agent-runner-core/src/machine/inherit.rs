@@ -28,7 +28,12 @@ impl RunState {
     #[must_use]
     pub fn goes_on(&self) -> bool {
         self.next().iter().any(|command| {
-            !matches!(command, MachineCommand::Complete { .. } | MachineCommand::Fail { .. })
+            !matches!(
+                command,
+                MachineCommand::Complete { .. }
+                    | MachineCommand::Fail { .. }
+                    | MachineCommand::Abandon { .. }
+            )
         })
     }
 }
@@ -69,14 +74,17 @@ pub fn inherited(
     for told in journal {
         state.apply(told.seq, &told.body)?;
         let Some(key) = told.body.step() else { continue };
-        if let EventBody::ToolCompleted { .. } | EventBody::ToolFailed { .. } = &told.body {
+        if let EventBody::ToolCompleted { .. }
+        | EventBody::ToolFailed { .. }
+        | EventBody::CodeReturned { .. } = &told.body
+        {
             answered.insert(key.clone());
         }
         if let Some(step) = state.step(key).filter(|step| step.status.is_terminal()) {
             ended.insert(key.clone(), step.kind);
         }
     }
-    // A call that was stopped with its run is over, and its agent still wants the result.
+    // A call that was stopped with its run is over, and its agent or code still wants the result.
     let over = |key: &StepKey| {
         ended.get(key).is_some_and(|kind| *kind == StepKind::Model || answered.contains(key))
     };
@@ -110,7 +118,13 @@ fn is_inherited(
 ) -> bool {
     use EventBody as E;
     match body {
-        E::SignalReceived { .. } | E::DirectiveReceived { .. } | E::ContextFull { .. } => true,
+        // What the code decided until then holds, whatever became of it.
+        E::CodeCalled { .. }
+        | E::CodeRecorded { .. }
+        | E::CodeDropped { .. }
+        | E::SignalReceived { .. }
+        | E::DirectiveReceived { .. }
+        | E::ContextFull { .. } => true,
         E::ArtifactCreated { artifact, step, .. } => {
             artifacts.contains(artifact) && step.as_ref().is_none_or(over)
         }

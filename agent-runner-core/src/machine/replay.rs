@@ -36,6 +36,17 @@ pub struct Divergence {
     pub machine: String,
 }
 
+impl Divergence {
+    pub(crate) const fn new(
+        seq: u64,
+        kind: &'static str,
+        journal: String,
+        machine: String,
+    ) -> Self {
+        Self { seq, kind, journal, machine }
+    }
+}
+
 impl Replay {
     /// Takes the next event in.
     ///
@@ -76,6 +87,9 @@ impl Replay {
                 let MachineCommand::CallTool { step: now, call } = command else { return false };
                 let wanted = self.state.hands().edited(step).unwrap_or(&call.arguments);
                 now == *step && call.id == *call_id && call.name == *tool && wanted == *arguments
+            }),
+            Decided::Function { step } => now.iter().any(|command| {
+                matches!(command, MachineCommand::CallFunction { step: now, .. } if now == *step)
             }),
             Decided::Complete { output } => {
                 matches!(now.first(), Some(MachineCommand::Complete { output: now }) if now == *output)
@@ -119,6 +133,7 @@ impl Replay {
 #[derive(Debug)]
 enum Decided<'a> {
     Model { step: &'a StepKey },
+    Function { step: &'a StepKey },
     Tool { step: &'a StepKey, call_id: &'a str, tool: &'a str, arguments: &'a serde_json::Value },
     Complete { output: &'a serde_json::Value },
     Fail { reason: FailureReason, message: &'a str },
@@ -129,6 +144,9 @@ impl<'a> Decided<'a> {
     fn of(event: &'a EventBody) -> Option<Self> {
         Some(match event {
             EventBody::StepStarted { step, step_kind: StepKind::Model, .. } => Self::Model { step },
+            EventBody::StepStarted { step, step_kind: StepKind::Function, .. } => {
+                Self::Function { step }
+            }
             EventBody::ToolStarted { step, call_id, tool, arguments, .. } => {
                 Self::Tool { step, call_id, tool, arguments }
             }
@@ -146,6 +164,7 @@ impl fmt::Display for Decided<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Model { step } => write!(f, "that {step} asked the model"),
+            Self::Function { step } => write!(f, "that {step} ran a function of the code"),
             Self::Tool { step, tool, arguments, .. } => {
                 write!(f, "that {step} called {tool} with {}", quote(&arguments.to_string()))
             }
@@ -168,6 +187,9 @@ fn said(commands: &[MachineCommand]) -> String {
         MachineCommand::CallTool { step, call } => {
             format!("calls {} in {step} with {}", call.name, quote(&call.arguments.to_string()))
         }
+        MachineCommand::GoOn => "lets the code go on".to_owned(),
+        MachineCommand::CallFunction { step, .. } => format!("runs a function in {step}"),
+        MachineCommand::Abandon { step } => format!("stops {step}"),
         MachineCommand::Complete { output } => format!("ends with {}", quote(&output.to_string())),
         MachineCommand::Fail { error } => format!("fails: {}", quote(&error.message)),
     };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Hands,
+    Hands, Machine,
     agent::{AgentMachine, Compaction},
 };
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "the engine has to perform every command")]
 pub enum MachineCommand {
-    /// Ask the model; [`AgentMachine::conversation`] is what to send.
+    /// Ask the model; [`Machine::conversation`] is what to send.
     CallModel {
         /// Under this key.
         step: StepKey,
@@ -41,6 +41,20 @@ pub enum MachineCommand {
         step: StepKey,
         /// What the model asked for.
         call: ToolCall,
+    },
+    /// Let the code of the workflow go on.
+    GoOn,
+    /// Run a function of the code.
+    CallFunction {
+        /// Under this key.
+        step: StepKey,
+        /// Its name and input.
+        call: ToolCall,
+    },
+    /// Stop a step that the code does not want any more.
+    Abandon {
+        /// Which step.
+        step: StepKey,
     },
     /// End the run.
     Complete {
@@ -143,7 +157,7 @@ pub struct RunState {
     over_budget: Option<OverBudget>,
     warned: bool,
     hands: Hands,
-    machine: AgentMachine,
+    machine: Machine,
 }
 
 impl Default for RunState {
@@ -159,7 +173,7 @@ impl Default for RunState {
             over_budget: None,
             warned: false,
             hands: Hands::default(),
-            machine: AgentMachine::default(),
+            machine: Machine::default(),
         }
     }
 }
@@ -215,7 +229,7 @@ impl RunState {
         self.account(event);
         self.hands.apply(event);
         self.machine.apply(seq, event);
-        if AgentMachine::begins_turn(event) {
+        if AgentMachine::begins_turn(event) || matches!(event, E::CodeCalled { .. }) {
             self.steps.retain(|_, step| !step.status.is_terminal());
             self.hands.forget_decided();
         }
@@ -407,7 +421,7 @@ impl RunState {
 
     /// The machine.
     #[must_use]
-    pub const fn machine(&self) -> &AgentMachine {
+    pub const fn machine(&self) -> &Machine {
         &self.machine
     }
 

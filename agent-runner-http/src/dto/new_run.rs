@@ -37,15 +37,20 @@ pub(crate) struct NewRunOptions {
     tree_budget: Option<Budget>,
 }
 
-/// A run to start. Only `goal` is needed.
+/// A run to start: an agent, which needs a `goal`, or a workflow of the program.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"goal": "Write a haiku about rivers into haiku.txt"})))]
 pub(crate) struct NewRun {
     /// What the agent is to do.
     #[serde(default)]
-    #[schema(required = true)]
     goal: String,
+    /// A workflow of the program, to run in place of an agent.
+    workflow: Option<String>,
+    /// Its version; the highest when missing.
+    workflow_version: Option<u32>,
+    /// What the workflow gets.
+    inputs: Option<Value>,
     /// Where; the default project when missing.
     #[schema(value_type = Option<String>, format = Uuid)]
     project_id: Option<ProjectId>,
@@ -82,7 +87,16 @@ pub(crate) struct NewRun {
 
 impl From<NewRun> for engine::NewRun {
     fn from(new: NewRun) -> Self {
+        // Inputs without a workflow are refused there, not lost here.
+        let asked =
+            new.workflow.is_some() || new.workflow_version.is_some() || new.inputs.is_some();
+        let workflow = asked.then(|| engine::NewWorkflow {
+            name: new.workflow.unwrap_or_default(),
+            version: new.workflow_version,
+            input: new.inputs.unwrap_or_default(),
+        });
         Self {
+            workflow,
             goal: new.goal,
             project_id: new.project_id,
             name: new.name,

@@ -105,12 +105,13 @@ pub(crate) struct RunFailure {
 /// What a parked run waits for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WaitingOn {
-    /// `paused`, `timer`, `signal`, `ask`, `poison`, `budget` or `approval`.
+    /// `paused`, `timer`, `signal`, `ask`, `poison`, `budget`, `approval` or `nondet`.
     reason: &'static str,
     /// When it wakes by itself.
     #[schema(value_type = Option<String>, format = DateTime)]
     wake_at: Option<Timestamp>,
-    /// What would wake it: `{"step": …}` or `{"signal": …}`.
+    /// What would wake it: `{"step": …}` or `{"signal": …}`; for `nondet` how the code differs from
+    /// the journal: `{"decision", "journal", "code", "advice"}`.
     on: Value,
 }
 
@@ -146,6 +147,17 @@ pub(crate) struct RunInput {
     instructions: String,
     /// JSON Schema that the output fits.
     output_schema: Option<Value>,
+    /// What a workflow got.
+    inputs: Option<Value>,
+}
+
+/// The code that a run runs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Workflow {
+    /// Its name.
+    name: String,
+    /// Its version.
+    version: u32,
 }
 
 /// One execution of an agent.
@@ -161,6 +173,8 @@ pub(crate) struct Run {
     name: Option<String>,
     /// What the agent is to do.
     goal: String,
+    /// The workflow that it runs in place of an agent.
+    workflow: Option<Workflow>,
     /// The agent.
     agent: String,
     /// The model, `provider/model`.
@@ -248,11 +262,16 @@ impl From<run::Run> for Run {
         let status_reason = status_reason(&run);
         let phase = run.phase().as_str();
         let agent = run.spec.agent;
+        let (workflow, inputs) = run.spec.workflow.map_or((None, None), |workflow| {
+            let run::WorkflowSpec { name, version, input, .. } = *workflow;
+            (Some(Workflow { name, version }), Some(input))
+        });
         Self {
             id: run.id.to_string(),
             project_id: run.project_id.to_string(),
             name: run.name,
             goal: run.spec.goal.clone(),
+            workflow,
             agent: agent.name,
             model: agent.model.to_string(),
             status: run.status.as_str(),
@@ -267,6 +286,7 @@ impl From<run::Run> for Run {
                 goal: run.spec.goal,
                 instructions: agent.instructions,
                 output_schema: agent.output_schema,
+                inputs,
             },
             output: run.output,
             error: run

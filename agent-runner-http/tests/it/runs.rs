@@ -46,7 +46,12 @@ async fn a_run_is_accepted_executed_and_shown() {
                            "reasoning": null, "budget": null, "tree_budget": null,
                            "tool_policy": null}),
         ),
-        ("input", json!({"goal": "what is it", "instructions": "be short", "output_schema": null})),
+        (
+            "input",
+            json!({"goal": "what is it", "instructions": "be short", "output_schema": null,
+                   "inputs": null}),
+        ),
+        ("workflow", Value::Null),
     ] {
         assert_eq!(done[field], value, "{field}");
     }
@@ -57,6 +62,28 @@ async fn a_run_is_accepted_executed_and_shown() {
     assert_eq!(detail["children"], json!([]));
     for time in ["created_at", "started_at", "finished_at", "deadline_at"] {
         assert!(detail[time].as_str().unwrap().ends_with('Z'), "{time} is UTC");
+    }
+}
+
+#[tokio::test]
+async fn a_workflow_of_the_program_is_a_run_too() {
+    let service = answering("unused");
+    let body = json!({"workflow": "double", "inputs": 21, "tags": ["w"]});
+    let accepted = service.post("/runs", &body).await;
+    assert_eq!(accepted.status, 201, "{accepted:?}");
+    let done = service.join(accepted.json()["id"].as_str().unwrap()).await;
+    assert_eq!((&done["status"], &done["output"]), (&json!("COMPLETED"), &json!(42)));
+    assert_eq!(done["workflow"], json!({"name": "double", "version": 2}));
+    assert_eq!((&done["input"]["inputs"], &done["goal"]), (&json!(21), &json!("double")));
+    for (body, pointer) in [
+        (json!({"workflow": "triple", "inputs": 1}), "/workflow"),
+        (json!({"workflow": "double", "workflow_version": 7, "inputs": 1}), "/workflow"),
+        (json!({"workflow": "double", "inputs": "one"}), "/inputs"),
+        (json!({"goal": "g", "inputs": 1}), "/workflow"),
+    ] {
+        let refused = service.post("/runs", &body).await;
+        assert_eq!(refused.status, 422, "{body}");
+        assert_eq!(refused.json()["errors"][0]["pointer"], pointer, "{body}");
     }
 }
 

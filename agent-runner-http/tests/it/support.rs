@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agent_runner_core::{
     agent::ModelName,
+    code::{Ctx, StepCx},
     engine::{Engine, EngineHandle, EngineOptions},
     llm::{LlmProvider, ModelCatalog},
     store::{InMemoryStore, Store},
@@ -84,7 +85,11 @@ impl Setup {
         let mut builder = Engine::builder(self.store)
             .options(self.engine_options)
             .tool(LedgerTool::new("note", EffectPolicy::Idempotent))
-            .tool(doubtful_tool());
+            .tool(doubtful_tool())
+            .workflow("double", 2, |ctx: Ctx, n: u64| async move {
+                let double = |n: u64, _: StepCx| async move { Ok(n * 2) };
+                ctx.step("double", EffectPolicy::Pure, n, double).await
+            });
         for provider in self.providers {
             builder = builder.shared_provider(provider);
         }

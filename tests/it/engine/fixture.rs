@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use agent_runner_core::{
     agent::ModelName,
     blob::BlobStore,
-    engine::{Engine, EngineHandle, EngineOptions, Frame, NewRun, WatchOptions},
+    engine::{Engine, EngineBuilder, EngineHandle, EngineOptions, Frame, NewRun, WatchOptions},
     event::{Event, EventBody},
     id::{RunId, StepKey},
     llm::{LlmProvider, ModelCatalog},
@@ -46,6 +46,8 @@ pub(crate) struct World {
     tools: Vec<Arc<dyn Tool>>,
     providers: Vec<Arc<dyn LlmProvider>>,
     catalog: Option<Arc<dyn ModelCatalog>>,
+    /// The program's workflows.
+    code: Vec<Arc<dyn Fn(EngineBuilder) -> EngineBuilder>>,
     pub(crate) clock: Option<Arc<dyn Clock>>,
     pub(crate) blobs: Option<Arc<dyn BlobStore>>,
     pub(crate) options: EngineOptions,
@@ -66,6 +68,7 @@ impl World {
             tools: Vec::new(),
             providers: Vec::new(),
             catalog: None,
+            code: Vec::new(),
             clock: None,
             blobs: None,
             options,
@@ -86,6 +89,19 @@ impl World {
     pub(crate) fn with_catalog(mut self, catalog: impl ModelCatalog) -> Self {
         self.catalog = Some(Arc::new(catalog));
         self
+    }
+
+    pub(crate) fn with_code(
+        mut self,
+        code: impl Fn(EngineBuilder) -> EngineBuilder + 'static,
+    ) -> Self {
+        self.code.push(Arc::new(code));
+        self
+    }
+
+    /// From now on programs have this code and no other.
+    pub(crate) fn change_code(&mut self, code: impl Fn(EngineBuilder) -> EngineBuilder + 'static) {
+        self.code = vec![Arc::new(code)];
     }
 
     pub(crate) async fn store(&self) -> Arc<dyn Store> {
@@ -123,6 +139,9 @@ impl World {
         }
         if let Some(clock) = &self.clock {
             builder = builder.clock(Arc::clone(clock));
+        }
+        for code in &self.code {
+            builder = code(builder);
         }
         builder.build().unwrap()
     }
@@ -216,11 +235,22 @@ async fn folded_steps(engine: &Engine, id: RunId) -> BTreeMap<StepKey, (StepStat
 
 /// Waits until the run has an event of that kind.
 pub(crate) async fn wait_for(engine: &Engine, id: RunId, kind: &str) -> Event {
+    wait_for_nth(engine, id, kind, 1).await
+}
+
+/// Waits until the run has so many events of that kind; the last of them.
+pub(crate) async fn wait_for_nth(engine: &Engine, id: RunId, kind: &str, n: usize) -> Event {
+    let mut seen = 0;
     let mut frames = engine.watch(id, WatchOptions { after: 0, live: false });
     let found = async {
         loop {
             match frames.next().await {
-                Some(Ok(Frame::Event(event))) if event.kind == kind => return event,
+                Some(Ok(Frame::Event(event))) if event.kind == kind => {
+                    seen += 1;
+                    if seen == n {
+                        return event;
+                    }
+                }
                 Some(Ok(Frame::End { .. })) | None => panic!("the run ended without `{kind}`"),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => panic!("{error}"),

@@ -29,7 +29,11 @@ impl Driver {
     /// Begins a call that is new to the journal, or that waited for approval; whether anything
     /// happened.
     pub(super) fn begin_new_tool(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
-        let tool = match self.find(call) {
+        let own = self.is_own_call(step);
+        if call.name == WAIT_TOOL && own {
+            return self.begin_wait(step, call);
+        }
+        let tool = match self.find(call, own) {
             Ok(tool) => tool,
             Err(refusal) => return self.answer_refusal(step, call, refusal),
         };
@@ -57,14 +61,14 @@ impl Driver {
     }
 
     /// The tool of a call that fits it.
-    fn find(&self, call: &ToolCall) -> Result<Arc<dyn Tool>, Refusal> {
+    fn find(&self, call: &ToolCall, own: bool) -> Result<Arc<dyn Tool>, Refusal> {
         if call.name == FINAL_TOOL && self.output_schema.is_some() {
             return refuse(
                 ToolErrorKind::InvalidArgs,
                 format!("Nothing was answered: call {FINAL_TOOL} alone, after all other calls."),
             );
         }
-        let allowed = self.run.spec.agent.tools.contains(&call.name);
+        let allowed = own || self.run.spec.agent.tools.contains(&call.name);
         let Some(registered) = self.inner.tools.registered(&call.name).filter(|_| allowed) else {
             let name: String = call.name.chars().take(100).collect();
             let tools = self.run.spec.agent.tools.join(", ");

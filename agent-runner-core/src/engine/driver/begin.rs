@@ -1,6 +1,9 @@
 //! Begins steps: new ones, tries again, and those that an earlier worker left behind.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -12,7 +15,7 @@ use crate::{
     engine::journal,
     event::EventBody,
     id::StepKey,
-    machine::StepState,
+    machine::{StepState, code::outcome_unknown},
     message::ToolCall,
     step::{EffectPolicy, StepKind, StepStatus},
     time,
@@ -36,10 +39,11 @@ impl Driver {
     /// Runs a tool, or answers the call without running it; whether anything happened.
     pub(super) fn begin_tool(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
         match self.state.step(step).cloned() {
+            None if self.is_function(step) => self.run_function(step, call, 1),
             None => self.begin_new_tool(step, call),
             Some(state) if state.status != StepStatus::Started => Ok(false),
             Some(state) if state.kind == StepKind::Wait => self.look_at_wait(step, call, &state),
-            Some(state) if state.retrying => self.run_tool(step, call, state.attempts + 1),
+            Some(state) if state.retrying => self.run(step, call, state.attempts + 1),
             Some(state) => self.recover_tool(step, call, &state),
         }
     }
@@ -68,6 +72,15 @@ impl Driver {
         })
     }
 
+    /// Begins an attempt of a tool or of a function of the code.
+    fn run(&mut self, step: &StepKey, call: &ToolCall, attempt: u32) -> Result<bool, Stop> {
+        if self.is_function(step) {
+            self.run_function(step, call, attempt)
+        } else {
+            self.run_tool(step, call, attempt)
+        }
+    }
+
     /// Begins an attempt of a tool.
     pub(super) fn run_tool(
         &mut self,
@@ -90,18 +103,7 @@ impl Driver {
             let (result, elapsed) = invocation.perform().await;
             Outcome::Tool { step: key, call: called, result, elapsed }
         };
-        // A call that must not be repeated is not dropped: it sees the token itself.
-        let task: BoxFuture<'static, Outcome> = if policy.repeatable() {
-            stoppable(step.clone(), cancel.clone(), perform)
-        } else {
-            Box::pin(perform)
-        };
-        self.enter(step, policy, attempt, cancel, None);
-        if policy == EffectPolicy::Pure {
-            self.in_flight.push(task);
-        } else {
-            self.outbox.then.push(task);
-        }
+        self.launch(step, policy, attempt, cancel, perform);
         Ok(true)
     }
 
@@ -149,7 +151,7 @@ impl Driver {
         let lost = "the worker was lost during the call";
         match state.policy {
             EffectPolicy::Pure | EffectPolicy::Idempotent => {
-                self.run_tool(step, call, state.attempts + 1)
+                self.run(step, call, state.attempts + 1)
             }
             EffectPolicy::AtMostOnce | EffectPolicy::Ask | EffectPolicy::Reconcile => {
                 self.lose_track(step, call, state.policy, state.attempts, lost)?;
@@ -167,7 +169,7 @@ impl Driver {
         resolution: &Resolution,
     ) -> Result<bool, Stop> {
         match resolution {
-            Resolution::Retry => return self.run_tool(step, call, state.attempts + 1),
+            Resolution::Retry => return self.run(step, call, state.attempts + 1),
             Resolution::Succeeded { output } => {
                 self.succeed_tool(step, call, ToolOutput::new(output.clone()), 0)?;
             }
@@ -190,7 +192,8 @@ impl Driver {
         attempt: u32,
         why: &str,
     ) -> Result<(), Stop> {
-        let probe = self.inner.tools.get(&call.name);
+        let function = self.is_function(step);
+        let probe = self.inner.tools.get(&call.name).filter(|_| !function);
         match (policy, probe) {
             (EffectPolicy::Reconcile, Some(tool)) => {
                 let (invocation, cancel) = self.invocation(step, call, tool, attempt);
@@ -210,6 +213,11 @@ impl Driver {
             (EffectPolicy::AtMostOnce | EffectPolicy::Pure | EffectPolicy::Idempotent, _) => {
                 let detail = why.to_owned();
                 self.emit(EventBody::StepIndeterminate { step: step.clone(), detail })?;
+                if function {
+                    let error = Some(outcome_unknown(why));
+                    let (step, output, elapsed_ms) = (step.clone(), None, 0);
+                    return self.emit(EventBody::CodeReturned { step, output, error, elapsed_ms });
+                }
                 self.emit(EventBody::ToolFailed {
                     step: step.clone(),
                     call_id: call.id.clone(),
@@ -227,9 +235,10 @@ impl Driver {
 
     pub(super) fn begin_wait(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
         self.tell_tool_started(step, call, StepKind::Wait, EffectPolicy::Pure, 1)?;
-        if let Some(seconds) = call.arguments.get("seconds").and_then(Value::as_u64) {
-            let now = self.inner.clock.now();
-            let wake_at = time::later(now, std::time::Duration::from_secs(seconds));
+        let given = |unit: &str| call.arguments.get(unit).and_then(Value::as_u64);
+        let most = given("seconds").map(Duration::from_secs);
+        if let Some(most) = most.or_else(|| given("milliseconds").map(Duration::from_millis)) {
+            let wake_at = time::later(self.inner.clock.now(), most);
             self.emit(EventBody::TimerSet { step: step.clone(), wake_at })?;
         }
         Ok(true)

@@ -88,7 +88,8 @@ impl Driver {
             Rest::Park { reason, step, wake_at, on } => {
                 let ready = wake_at.map_or(Ready::Never, Ready::At);
                 let park = Park { reason, wake_at, waiting_on: on };
-                let body = EventBody::RunParked { reason, step, wake_at };
+                let differs = self.differs.clone().filter(|_| reason == ParkReason::Nondet);
+                let body = EventBody::RunParked { reason, step, wake_at, differs };
                 debug!(?reason, "run parked");
                 self.write_last(body, |patch| leave(patch, Some(park)), ready, true).await
             }

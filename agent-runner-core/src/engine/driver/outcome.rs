@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tracing::{debug, warn};
 
 use super::{
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::{
     budget::Spend,
+    code::{CallError, StepFailure},
     engine::budgets::estimate_missing,
     event::{EventBody, Reply},
     id::{ArtifactId, StepKey},
@@ -27,7 +29,7 @@ use crate::{
 };
 
 /// Tries of a tool call for errors that another try may cure; after that the model decides.
-const TOOL_ATTEMPTS_MAX: u32 = 3;
+pub(super) const TOOL_ATTEMPTS_MAX: u32 = 3;
 
 /// What became of something that was performed.
 pub(super) enum Outcome {
@@ -42,6 +44,13 @@ pub(super) enum Outcome {
     Budgeted { turn: Box<Turn>, grant: Result<Grant, StoreError> },
     /// A tool call ended.
     Tool { step: StepKey, call: ToolCall, result: Result<ToolOutput, ToolError>, elapsed: Duration },
+    /// A function of the code ended.
+    Function {
+        step: StepKey,
+        call: ToolCall,
+        result: Result<Value, StepFailure>,
+        elapsed: Duration,
+    },
     /// A tool was asked what became of an earlier call.
     Reconciled { step: StepKey, call: ToolCall, result: Result<Reconciled, ToolError> },
     /// The wait before the next try is over.
@@ -90,6 +99,9 @@ impl Driver {
                     Err(problem) => self.take_tool_error(&step, &call, policy, attempt, &problem),
                 }
             }
+            Outcome::Function { step, call, result, elapsed } => {
+                self.take_function(&step, &call, result, elapsed)
+            }
             Outcome::Reconciled { step, call, result } => {
                 self.active.remove(&step);
                 self.take_reconciled(&step, &call, result)
@@ -100,6 +112,9 @@ impl Driver {
             }
             Outcome::Stopped { step } => {
                 let active = self.active.remove(&step);
+                if self.differs.is_some() {
+                    return Ok(());
+                }
                 self.cancel_step(step, active.as_ref())
             }
         }
@@ -176,7 +191,8 @@ impl Driver {
     }
 
     fn tell_compacted(&mut self, compaction: &Compaction, summary: &str) -> Result<(), Stop> {
-        let summary = self.state.machine().with_words_of_people(compaction, summary);
+        let Some(agent) = self.state.machine().agent() else { return Ok(()) };
+        let summary = agent.with_words_of_people(compaction, summary);
         self.emit(EventBody::ContextCompacted {
             step: compaction.step.clone(),
             replaced: u64::try_from(compaction.replaced).unwrap_or(u64::MAX),
@@ -189,7 +205,8 @@ impl Driver {
     fn tell_full(&mut self, step: &StepKey, reading: &Reading) -> Result<(), Stop> {
         let tokens = reading.corrected;
         let limit = reading.room.unwrap_or(u64::MAX).min(tokens / 2);
-        match self.state.machine().plan_compaction(limit) {
+        let plan = self.state.machine().agent().and_then(|agent| agent.plan_compaction(limit));
+        match plan {
             Some(plan) => self.emit(plan.context_full(step, tokens, limit)),
             None => Ok(()),
         }
@@ -227,7 +244,7 @@ impl Driver {
     }
 
     /// Records that another attempt follows, and waits for its moment.
-    fn try_again(
+    pub(super) fn try_again(
         &mut self,
         step: &StepKey,
         attempt: u32,
@@ -295,6 +312,9 @@ impl Driver {
         output: ToolOutput,
         elapsed_ms: u64,
     ) -> Result<(), Stop> {
+        if self.is_function(step) {
+            return self.tell_returned(step, Ok(output.value), elapsed_ms);
+        }
         let model_bytes_max = self
             .inner
             .tools
@@ -338,6 +358,9 @@ impl Driver {
     ) -> Result<(), Stop> {
         let (kind, mut for_model) = (problem.kind(), problem.for_model().to_owned());
         crate::message::clean_text(&mut for_model);
+        if self.is_function(step) {
+            return self.tell_returned(step, Err(CallError::of_tool(kind, &for_model)), 0);
+        }
         self.emit(EventBody::ToolFailed {
             step: step.clone(),
             call_id: call.id.clone(),

@@ -99,7 +99,7 @@ impl Driver {
             corrected,
         };
         if let Some(limit) = room.filter(|limit| corrected > *limit)
-            && let Some(plan) = machine.plan_compaction(limit)
+            && let Some(plan) = machine.agent().and_then(|agent| agent.plan_compaction(limit))
         {
             self.emit(plan.context_full(step, corrected, limit))?;
             return Ok(true);

@@ -451,6 +451,9 @@ fn perform(state: &RunState, command: &MachineCommand, choice: u8) -> Vec<EventB
                 EventBody::StepSucceeded { step },
             ]
         }
+        MachineCommand::GoOn
+        | MachineCommand::CallFunction { .. }
+        | MachineCommand::Abandon { .. } => panic!("an agent has no code"),
         MachineCommand::Complete { output } => {
             vec![EventBody::RunCompleted { output: output.clone() }]
         }
