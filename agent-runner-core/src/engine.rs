@@ -2,12 +2,14 @@
 //! machines ask for, journals intent and result, and tells watchers.
 
 mod active;
+mod agent_tool;
 mod approvals;
 mod artifacts;
 mod ask;
 mod budgets;
 mod builder;
 mod bulk;
+mod children;
 mod code;
 mod control;
 mod driver;
@@ -31,6 +33,7 @@ mod worker;
 use std::sync::Arc;
 
 pub use self::{
+    agent_tool::AGENT_TOOL,
     approvals::{ApprovalDetail, ApprovalFilter, NewDecision},
     artifacts::Collected,
     ask::ASK_TOOL,

@@ -1,5 +1,6 @@
 //! Events: the facts of a run, numbered 1..n without gaps, never changed.
 
+mod child_end;
 mod convert;
 #[macro_use]
 mod define;
@@ -9,6 +10,7 @@ mod stored;
 
 pub(crate) use self::sentence::quote;
 pub use self::{
+    child_end::ChildEnd,
     reply::{LlmPhase, Reply},
     stored::{DecodeEventError, Event, NewEvent},
 };
@@ -35,7 +37,7 @@ event_bodies! {
     /// The run was accepted.
     "run.queued" RunQueued {
         /// What was asked for.
-        spec: RunSpec,
+        spec: Box<RunSpec>,
     }
     /// A worker took the run.
     "run.claimed" RunClaimed {
@@ -537,6 +539,28 @@ event_bodies! {
         step: StepKey,
         /// When.
         wake_at: Timestamp,
+    }
+    /// The run started another run.
+    "child.started" ChildStarted {
+        /// Which step.
+        step: StepKey,
+        /// The other run.
+        child: RunId,
+        /// Its name for people: what it was given, else its agent's.
+        name: String,
+        /// Nobody waits for it, and it outlives the run.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        detached: bool,
+    }
+    /// A run that this run started ended.
+    "child.finished" ChildFinished {
+        /// The step that started it.
+        step: StepKey,
+        /// The other run.
+        child: RunId,
+        /// How it ended.
+        #[serde(flatten)]
+        end: ChildEnd,
     }
     /// The moment came.
     "timer.fired" TimerFired {

@@ -49,6 +49,11 @@ pub const ATTEMPTS_MAX: u32 = 5;
 /// Tries of a model call whose reply was not what the protocol says, the first included: a model
 /// that wrote a call wrongly may do better once, and a service that is broken stays so.
 pub const MALFORMED_ATTEMPTS_MAX: u32 = 2;
+/// Ancestors that a run may have: more than people keep apart, and an end to a chain of agents that
+/// hand their task on.
+pub const CHILD_DEPTH_MAX: u32 = 5;
+/// Runs that one run may start: what one transaction cancels with their parent.
+pub const CHILDREN_MAX: u32 = 1_000;
 /// Times a run may lose its worker in a row before it is parked as poison.
 pub const RECOVERIES_MAX: u32 = 10;
 /// First delay between two tries; doubles, with full jitter, up to [`RETRY_DELAY_MAX`].

@@ -2,6 +2,7 @@
 //! async. Live execution, recovery and replay are the same fold.
 
 pub mod agent;
+mod children;
 pub mod code;
 mod either;
 mod hands;
@@ -9,6 +10,7 @@ mod inherit;
 mod replay;
 mod state;
 
+pub use self::children::{ChildState, Children};
 pub use self::either::Machine;
 pub use self::hands::{ApprovalState, Decided, Hands};
 pub use self::inherit::{Told, inherited, last_open};

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     agent::AgentSpec,
     budget::{Budget, Spend},
-    id::{ProjectId, RunId, WorkerId},
+    id::{ProjectId, RunId, StepKey, WorkerId},
     llm::Usage,
     policy::ToolPolicy,
 };
@@ -142,11 +142,13 @@ pub enum ParkReason {
     Approval,
     /// The code of its workflow does not do what its journal says that it did.
     Nondet,
+    /// It waits for runs that it started.
+    Child,
 }
 
 impl ParkReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Paused,
         Self::Timer,
         Self::Signal,
@@ -155,6 +157,7 @@ impl ParkReason {
         Self::Budget,
         Self::Approval,
         Self::Nondet,
+        Self::Child,
     ];
 
     /// The spelling used in SQL and JSON.
@@ -169,6 +172,7 @@ impl ParkReason {
             Self::Budget => "budget",
             Self::Approval => "approval",
             Self::Nondet => "nondet",
+            Self::Child => "child",
         }
     }
 
@@ -297,6 +301,9 @@ pub struct RunSpec {
     /// The code that it runs, in place of an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workflow: Option<Box<WorkflowSpec>>,
+    /// What it has from the runs that it descends from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lineage: Option<Box<Lineage>>,
 }
 
 /// Which code a run runs, and with what.
@@ -318,6 +325,34 @@ impl WorkflowSpec {
     pub fn new(name: impl Into<String>, version: u32, input: Value) -> Self {
         Self { name: name.into(), version, input }
     }
+}
+
+/// What a run has from the runs that it descends from. A fork of it has the same, but is no child.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Lineage {
+    /// How it belongs to its parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child_of: Option<ChildOf>,
+    /// How many ancestors it has.
+    pub depth: u32,
+    /// One of them had read what nobody in charge wrote.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untrusted: bool,
+    /// What their tools may do, and so its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_policies: Vec<ToolPolicy>,
+}
+
+/// How a run belongs to the run that started it, which is its `parent_id`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::exhaustive_structs, reason = "it is what the parent says of it")]
+pub struct ChildOf {
+    /// The step that started it.
+    pub step: StepKey,
+    /// It outlives its parent, which does not wait for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub detached: bool,
 }
 
 /// Where a fork comes from.
@@ -352,7 +387,21 @@ impl RunSpec {
             tool_policy: None,
             forked_from: None,
             workflow: None,
+            lineage: None,
         }
+    }
+
+    /// How many ancestors the run has.
+    #[must_use]
+    pub fn depth(&self) -> u32 {
+        self.lineage.as_ref().map_or(0, |lineage| lineage.depth)
+    }
+
+    /// The step of the parent that waits for the run; `None` when none does.
+    #[must_use]
+    pub fn awaited_by(&self) -> Option<&StepKey> {
+        let child_of = self.lineage.as_ref()?.child_of.as_ref()?;
+        (!child_of.detached).then_some(&child_of.step)
     }
 }
 

@@ -151,11 +151,13 @@ pub enum StepKind {
     Wait,
     /// Runs a function of a code workflow.
     Function,
+    /// Starts another run and waits for its end.
+    Child,
 }
 
 impl StepKind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Model, Self::Tool, Self::Wait, Self::Function];
+    pub const ALL: [Self; 5] = [Self::Model, Self::Tool, Self::Wait, Self::Function, Self::Child];
 
     /// The spelling used in SQL and JSON.
     #[must_use]
@@ -165,6 +167,7 @@ impl StepKind {
             Self::Tool => "tool",
             Self::Wait => "wait",
             Self::Function => "function",
+            Self::Child => "child",
         }
     }
 

@@ -17,8 +17,8 @@ use jiff::Timestamp;
 
 pub use self::{
     batch::{
-        Appended, ApprovalRow, ArtifactRow, Batch, Beginning, Blob, Expect, Ready, RunPatch,
-        SignalRow, StepRow,
+        Appended, ApprovalRow, ArtifactRow, Batch, Beginning, Blob, Expect, News, NewsEffect,
+        Ready, RunPatch, SignalRow, Spawn, StepRow,
     },
     error::{StoreError, StoreErrorKind},
     in_memory::InMemoryStore,
@@ -95,6 +95,10 @@ pub struct Created {
 /// 16. An artifact's row never changes; a second one with its id is refused as `Corrupt`. Of those
 ///     with the same name in a run, the versions count from 1 in the order of their events, and a
 ///     removed one keeps its number.
+/// 17. The runs that begin with a batch, and what it tells other runs, are written with it or not
+///     at all. A spawned run whose id is known, that is not QUEUED or has an idempotency key, makes
+///     the batch `Corrupt`. A store that locks rows takes the locks of the runs of a batch in the order of
+///     their ids: ancestors come before their descendants.
 ///
 /// # Cancellation
 /// A dropped future of a writing method may or may not have written; it is never half written.

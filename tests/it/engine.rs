@@ -25,6 +25,7 @@ mod artifacts;
 mod budgets;
 mod bulk;
 mod charges;
+mod children;
 mod code;
 mod code_changes;
 mod context;

@@ -5,8 +5,8 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    Engine, Inner, active::ActiveRuns, ask::AskTool, known_projects::KnownProjects, live::Hub,
-    wait::WaitTool,
+    Engine, Inner, active::ActiveRuns, agent_tool::AgentTool, ask::AskTool,
+    known_projects::KnownProjects, live::Hub, wait::WaitTool,
 };
 use crate::{
     agent::ModelName,
@@ -256,6 +256,7 @@ impl EngineBuilder {
         let mut tools = ToolRegistry::default();
         tools.add(Arc::new(WaitTool::new()))?;
         tools.add(Arc::new(AskTool::new()))?;
+        tools.add(Arc::new(AgentTool::new()))?;
         for tool in self.tools {
             tools.add(tool)?;
         }

@@ -15,7 +15,7 @@ use crate::{
     message::{clean_text, clean_value},
     run::{FailureReason, ParkReason, Run, RunError, RunStatus, RunTransition},
     step::{StepKind, StepStatus},
-    store::{Batch, Booking, EventQuery, Expect, Order, Ready, StepRow, StoreErrorKind},
+    store::{Batch, Booking, EventQuery, Expect, News, Order, Ready, StepRow, StoreErrorKind},
 };
 
 /// What a decision on a run's present state comes to.
@@ -60,7 +60,9 @@ impl Engine {
             } else {
                 inner.cancel_now(&run, reason.clone()).await?
             };
+            let news = batch.news.clone();
             if inner.write(&run, batch).await? {
+                inner.pass_on(&news).await;
                 return Ok(inner.store.run(id).await?);
             }
         }
@@ -180,8 +182,15 @@ impl Engine {
     /// Deletes a run that ended, with all that belongs to it.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` for a run that has not ended.
+    /// `NotFound`; `Conflict` for a run that has not ended, or that started one that has not.
     pub async fn delete_run(&self, id: RunId) -> Result<(), EngineError> {
+        // A run that ended starts no more.
+        if let Some(child) = self.inner.live_child(id).await? {
+            return Err(EngineError::new(
+                EngineErrorKind::Conflict,
+                format!("run {child}, which run {id} started, has not ended: cancel it, or wait"),
+            ));
+        }
         Ok(self.inner.store.delete(id).await?)
     }
 
@@ -261,8 +270,8 @@ impl Inner {
         }
         self.end_open_steps(run, &mut batch).await?;
         let reason = run.cancel_reason.clone().or(reason);
-        self.push(&mut batch, EventBody::RunCanceled { reason });
-        self.end(run, RunTransition::Cancel, &mut batch)?;
+        let last = EventBody::RunCanceled { reason };
+        self.end(run, RunTransition::Cancel, last, &mut batch).await?;
         Ok(batch)
     }
 
@@ -315,11 +324,12 @@ impl Inner {
         Ok(())
     }
 
-    /// The row's side of a terminal event.
-    pub(super) fn end(
+    /// The last event of a run that nobody has, its side of the row, and what others learn of it.
+    async fn end(
         &self,
         run: &Run,
         transition: RunTransition,
+        last: EventBody,
         batch: &mut Batch,
     ) -> Result<(), EngineError> {
         let status = run.status.apply(transition).map_err(|error| {
@@ -331,6 +341,9 @@ impl Inner {
         batch.patch.release = true;
         batch.patch.bump_control = true;
         batch.ready = Ready::Never;
+        let open = self.open_children(run.id).await?;
+        batch.news = self.news_of_end(run, &last, false, open);
+        self.push(batch, last);
         Ok(())
     }
 
@@ -339,8 +352,10 @@ impl Inner {
         let now = self.clock.now();
         match run.park.as_ref().map(|park| park.reason) {
             Some(ParkReason::Ask) => {}
-            // The moment, the signal or the approval may have come during the pause: look again now.
-            Some(ParkReason::Signal | ParkReason::Timer | ParkReason::Approval) => {
+            // The moment, the signal, the approval or the child's end may have come during the pause: look again now.
+            Some(
+                ParkReason::Signal | ParkReason::Timer | ParkReason::Approval | ParkReason::Child,
+            ) => {
                 batch.patch.park = Some(None);
                 batch.ready = Ready::At(now);
             }
@@ -357,12 +372,20 @@ impl Inner {
 
     /// Ends an ownerless run whose cancellation was asked for while its owner was dying.
     pub(super) async fn finish_canceled(&self, id: RunId) -> Result<(), EngineError> {
+        let news = self.try_cancel(id).await?;
+        self.pass_on(&news).await;
+        Ok(())
+    }
+
+    /// Ends a run whose cancellation was asked for and that nobody has; what others learned of it.
+    pub(super) async fn try_cancel(&self, id: RunId) -> Result<Vec<News>, EngineError> {
         let run = self.store.run(id).await?;
         if run.status.is_terminal() || run.owner.is_some() || !run.cancel_requested {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let batch = self.cancel_now(&run, None).await?;
-        self.write(&run, batch).await.map(drop)
+        let news = batch.news.clone();
+        Ok(if self.write(&run, batch).await? { news } else { Vec::new() })
     }
 
     /// Ends an ownerless run whose time is up.
@@ -378,8 +401,11 @@ impl Inner {
             message: "the run's time is up; give it a longer timeout".to_owned(),
         };
         batch.patch.error = Some(error.clone());
-        self.push(&mut batch, EventBody::RunFailed { error });
-        self.end(&run, RunTransition::Fail, &mut batch)?;
-        self.write(&run, batch).await.map(drop)
+        self.end(&run, RunTransition::Fail, EventBody::RunFailed { error }, &mut batch).await?;
+        let news = batch.news.clone();
+        if self.write(&run, batch).await? {
+            self.pass_on(&news).await;
+        }
+        Ok(())
     }
 }

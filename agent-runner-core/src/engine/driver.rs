@@ -9,6 +9,7 @@ mod ask;
 mod begin;
 mod budget;
 mod charge;
+mod child;
 mod code;
 mod commit;
 mod ending;

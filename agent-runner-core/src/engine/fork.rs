@@ -96,6 +96,8 @@ impl Engine {
         let hash = new.request_hash.clone();
         let mut spec = self.spec(&new, &project.settings)?;
         spec.forked_from = Some(ForkedFrom::new(id, event));
+        spec.lineage.clone_from(&source.spec.lineage);
+        spec.lineage.iter_mut().for_each(|lineage| lineage.child_of = None);
         let run = self.row(new, project.id, spec.clone());
 
         let artifacts = self.artifacts_of(id).await?;
@@ -163,7 +165,8 @@ impl Engine {
     ) -> Result<(StepRows, Vec<EventBody>, Vec<jiff::Timestamp>), EngineError> {
         let source = spec.forked_from.map_or(run.id, |from| from.run);
         let inherited = u64::try_from(kept.len()).unwrap_or(u64::MAX);
-        let (mut bodies, mut at) = (vec![EventBody::RunQueued { spec }], vec![run.created_at]);
+        let (mut bodies, mut at) =
+            (vec![EventBody::RunQueued { spec: Box::new(spec) }], vec![run.created_at]);
         for Told { at: then, mut body, .. } in kept {
             if let EventBody::ArtifactCreated { artifact, .. } = &mut body {
                 *artifact = ArtifactId::from_uuid(self.inner.ids.next());

@@ -42,9 +42,15 @@ pub(super) fn idempotency_key(run: RunId, step: &StepKey) -> String {
 
 /// Puts an event into a batch; a payload that is too large goes into a blob.
 pub(super) fn push(batch: &mut Batch, body: EventBody, at: Timestamp) {
-    let mut event = body.into_new(at);
-    offload(&mut event, &mut batch.blobs);
+    let event = stored(body, at, &mut batch.blobs);
     batch.events.push(event);
+}
+
+/// The event for a store; a payload that is too large goes to `blobs`.
+pub(super) fn stored(body: EventBody, at: Timestamp, blobs: &mut Vec<Blob>) -> NewEvent {
+    let mut event = body.into_new(at);
+    offload(&mut event, blobs);
+    event
 }
 
 /// What a run begins with that has a past: `bodies`, and the rows of their steps.
@@ -69,8 +75,7 @@ pub(super) fn beginning(
         ..Beginning::new(Vec::new(), ready)
     };
     for (body, at) in bodies.into_iter().zip(at) {
-        let mut event = body.into_new(*at);
-        offload(&mut event, &mut first.blobs);
+        let event = stored(body, *at, &mut first.blobs);
         first.events.push(event);
     }
     first

@@ -156,7 +156,7 @@ impl Engine {
         let hash = new.request_hash.clone();
         let run = self.row(new, project_id, spec.clone());
         let ready_at = run.may_start_at(run.created_at);
-        let queued = EventBody::RunQueued { spec }.into_new(run.created_at);
+        let queued = EventBody::RunQueued { spec: Box::new(spec) }.into_new(run.created_at);
         let created =
             self.inner.store.create(run, Beginning::new(vec![queued], Ready::At(ready_at))).await?;
         Self::same_request(created, hash.as_deref())
@@ -260,6 +260,7 @@ impl Engine {
             tool_policy: new.tool_policy.clone(),
             forked_from: None,
             workflow,
+            lineage: None,
         })
     }
 

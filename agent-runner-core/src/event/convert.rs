@@ -42,6 +42,8 @@ impl EventBody {
             | Self::ApprovalRequested { step, .. }
             | Self::ApprovalResolved { step, .. }
             | Self::ApprovalExpired { step, .. }
+            | Self::ChildStarted { step, .. }
+            | Self::ChildFinished { step, .. }
             | Self::TimerSet { step, .. }
             | Self::TimerFired { step } => Some(step),
             Self::RunParked { step, .. } | Self::ArtifactCreated { step, .. } => step.as_ref(),

@@ -163,6 +163,13 @@ impl EventBody {
             }
             Self::TimerSet { wake_at, .. } => format!("The run will wake at {wake_at}."),
             Self::TimerFired { .. } => "The moment to wake came.".into(),
+            Self::ChildStarted { child, name, .. } => {
+                format!("Run {child} ({}) was started.", quote(name))
+            }
+            Self::ChildFinished { child, end, .. } => match &end.error {
+                Some(error) => format!("Run {child} failed: {}", quote(&error.message)),
+                None => format!("Run {child} is {}.", end.status),
+            },
             other => other.llm_sentence(),
         }
     }

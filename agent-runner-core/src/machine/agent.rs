@@ -143,7 +143,7 @@ impl AgentMachine {
         match event {
             EventBody::RunQueued { spec } => {
                 self.conversation = vec![Message::text(Role::User, spec.goal.clone())];
-                self.spec = Some(spec.clone());
+                self.spec = Some((**spec).clone());
                 self.phase = Phase::Ask;
             }
             EventBody::DirectiveReceived { text, .. } => {

@@ -27,7 +27,7 @@ impl Machine {
         if let EventBody::RunQueued { spec } = event
             && spec.workflow.is_some()
         {
-            *self = Self::Code(Box::new(CodeMachine::new(spec.clone())));
+            *self = Self::Code(Box::new(CodeMachine::new((**spec).clone())));
         }
         match self {
             Self::Agent(agent) => agent.apply(seq, event),

@@ -61,8 +61,16 @@ impl Hands {
         {
             self.untrusted = true;
         }
+        if let E::RunQueued { spec } = event {
+            self.untrusted = spec.lineage.as_ref().is_some_and(|lineage| lineage.untrusted);
+        }
         match event {
-            E::StepStarted { step_kind: StepKind::Tool, name, attempt: 1, .. } => {
+            E::StepStarted {
+                step_kind: StepKind::Tool | StepKind::Child,
+                name,
+                attempt: 1,
+                ..
+            } => {
                 *self.calls.entry(name.clone()).or_default() += 1;
             }
             E::ToolFailed {

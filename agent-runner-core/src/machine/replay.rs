@@ -280,7 +280,7 @@ mod tests {
             epoch: 1,
             recovered: false,
         };
-        let mut events = vec![EventBody::RunQueued { spec }, claimed];
+        let mut events = vec![EventBody::RunQueued { spec: Box::new(spec) }, claimed];
         events.extend(asked("turn.1.model", Reply::ToolCalls { calls: vec![call] }));
         events.extend([
             step("turn.1.tool.1", StepKind::Tool),

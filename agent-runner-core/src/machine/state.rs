@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Hands, Machine,
+    Children, Hands, Machine,
     agent::{AgentMachine, Compaction},
 };
 use crate::{
@@ -157,6 +157,8 @@ pub struct RunState {
     over_budget: Option<OverBudget>,
     warned: bool,
     hands: Hands,
+    #[serde(default)]
+    children: Children,
     machine: Machine,
 }
 
@@ -173,6 +175,7 @@ impl Default for RunState {
             over_budget: None,
             warned: false,
             hands: Hands::default(),
+            children: Children::default(),
             machine: Machine::default(),
         }
     }
@@ -228,6 +231,7 @@ impl RunState {
         }
         self.account(event);
         self.hands.apply(event);
+        self.children.apply(event);
         self.machine.apply(seq, event);
         if AgentMachine::begins_turn(event) || matches!(event, E::CodeCalled { .. }) {
             self.steps.retain(|_, step| !step.status.is_terminal());
@@ -417,6 +421,12 @@ impl RunState {
     #[must_use]
     pub const fn hands(&self) -> &Hands {
         &self.hands
+    }
+
+    /// The runs that it started.
+    #[must_use]
+    pub const fn children(&self) -> &Children {
+        &self.children
     }
 
     /// The machine.

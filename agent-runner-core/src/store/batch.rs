@@ -10,7 +10,7 @@ use crate::{
     event::NewEvent,
     id::{ApprovalId, ArtifactId, RunId, StepKey, WorkerId},
     llm::Usage,
-    run::{Park, Run, RunError, RunStatus},
+    run::{Park, ParkReason, Run, RunError, RunStatus},
     step::{EffectPolicy, StepError, StepKind, StepStatus},
 };
 
@@ -37,6 +37,10 @@ pub struct Batch {
     pub approvals: Vec<ApprovalRow>,
     /// What calls took.
     pub bookings: Vec<Booking>,
+    /// Runs that begin with it.
+    pub spawns: Vec<Spawn>,
+    /// What other runs learn with it.
+    pub news: Vec<News>,
     /// Whether the run is listed for claiming afterwards.
     pub ready: Ready,
 }
@@ -56,9 +60,69 @@ impl Batch {
             artifacts: Vec::new(),
             approvals: Vec::new(),
             bookings: Vec::new(),
+            spawns: Vec::new(),
+            news: Vec::new(),
             ready: Ready::Keep,
         }
     }
+}
+
+/// A run that begins with a batch of another one.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "a store has to write all of it")]
+pub struct Spawn {
+    /// The run: QUEUED, with an id that is new, without idempotency key.
+    pub run: Run,
+    /// Events, in order. The store numbers them from 1.
+    pub events: Vec<NewEvent>,
+    /// Payloads too large for their events.
+    pub blobs: Vec<Blob>,
+    /// Whether the run is listed for claiming.
+    pub ready: Ready,
+}
+
+impl Spawn {
+    /// The run and what it begins with.
+    #[must_use]
+    pub fn into_parts(self) -> (Run, Beginning) {
+        let Self { run, events, blobs, ready } = self;
+        (run, Beginning { blobs, ..Beginning::new(events, ready) })
+    }
+}
+
+/// An event for another run than the one whose batch it is in. It gets that run's next number and
+/// epoch, and raises its control number by one. A run that is not there or has ended learns nothing,
+/// and so does one that is to be canceled a second time: neither is an error.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "a store has to write all of it")]
+pub struct News {
+    /// The other run.
+    pub run: RunId,
+    /// What it learns.
+    pub event: NewEvent,
+    /// Payloads too large for the event; they belong to the other run.
+    pub blobs: Vec<Blob>,
+    /// What follows for it.
+    pub effect: NewsEffect,
+}
+
+/// What follows from [`News`] besides the event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a store has to implement every case")]
+pub enum NewsEffect {
+    /// A run that nobody has and that is parked for one of these reasons is unparked and claimable
+    /// from `at` on, unless a pause or cancellation is asked for.
+    Wake {
+        /// The reasons.
+        parked: &'static [ParkReason],
+        /// The moment.
+        at: Timestamp,
+    },
+    /// Cancellation is asked for: the flag is set, and the run is not listed for claiming any more.
+    Cancel {
+        /// The reason that goes with it.
+        reason: Option<String>,
+    },
 }
 
 /// What a new run has from the start: its first events and what goes with them.

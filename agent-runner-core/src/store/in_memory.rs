@@ -25,7 +25,7 @@ use futures::stream;
 use jiff::Timestamp;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use self::state::State;
+use self::{append::Written, state::State};
 use super::{
     Appended, ApprovalQuery, ArtifactQuery, Batch, Beginning, Change, Control, Created, Durability,
     EventQuery, PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery,
@@ -121,9 +121,8 @@ impl Store for InMemoryStore {
     }
 
     async fn append(&self, batch: Batch) -> Result<Appended, StoreError> {
-        let (run, ready) = (batch.run, batch.ready);
-        let appended = self.state().append(batch)?;
-        self.tell_of(run, ready);
+        let Written { appended, changes } = self.state().append(batch)?;
+        self.tell(changes);
         Ok(appended)
     }
 

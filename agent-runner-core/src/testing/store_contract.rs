@@ -41,6 +41,7 @@ pub(super) mod fixture;
 pub mod hint;
 pub mod journal;
 pub mod listing;
+pub mod news;
 pub mod payload;
 pub mod record;
 pub mod reopening;
@@ -175,6 +176,19 @@ macro_rules! store_contract {
                 i14_a_signal_id_is_accepted_once,
                 i14_of_concurrent_deliveries_one_is_accepted,
             }
+            news {
+                a_run_begins_with_a_batch_of_another,
+                a_run_that_cannot_begin_takes_the_batch_with_it,
+                a_refused_batch_begins_no_run_and_tells_nobody,
+                news_is_an_event_of_the_run_that_learns_it,
+                news_wakes_a_run_that_is_parked_for_it,
+                news_wakes_nobody_who_must_not_run,
+                a_run_that_ended_or_is_gone_learns_nothing,
+                news_of_a_cancellation_counts_once,
+                a_run_begins_and_is_canceled_with_one_batch,
+                a_payload_of_news_belongs_to_the_run_that_learns_it,
+                s52_runs_that_end_and_tell_each_other_both_end_once,
+            }
             claiming {
                 i8_a_claim_raises_epoch_and_control_by_one,
                 the_most_urgent_runs_come_first,
@@ -293,6 +307,7 @@ mod tests {
             ("hint", include_str!("store_contract/hint.rs")),
             ("journal", include_str!("store_contract/journal.rs")),
             ("listing", include_str!("store_contract/listing.rs")),
+            ("news", include_str!("store_contract/news.rs")),
             ("payload", include_str!("store_contract/payload.rs")),
             ("record", include_str!("store_contract/record.rs")),
             ("reopening", include_str!("store_contract/reopening.rs")),

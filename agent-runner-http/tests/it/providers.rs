@@ -153,7 +153,7 @@ async fn tools_and_workers_are_listed() {
     let tools = service.get("/tools").await.json();
     let names: Vec<&str> =
         tools["items"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["doubt", "note", "run.ask", "run.wait"]);
+    assert_eq!(names, ["agent.run", "doubt", "note", "run.ask", "run.wait"]);
     let tool = service.get("/tools/doubt").await.json();
     assert_eq!((&tool["policy"], &tool["input_schema"]["type"]), (&json!("ask"), &json!("object")));
     let typo = service.get("/tools/doubts").await;

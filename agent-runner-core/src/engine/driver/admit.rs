@@ -90,7 +90,9 @@ impl Driver {
     }
 
     fn policies(&self) -> impl Iterator<Item = &ToolPolicy> {
-        std::iter::once(&self.settings.tools).chain(&self.run.spec.tool_policy)
+        let spec = &self.run.spec;
+        let own = std::iter::once(&self.settings.tools).chain(&spec.tool_policy);
+        own.chain(spec.lineage.iter().flat_map(|lineage| &lineage.tool_policies))
     }
 
     fn is_unattended(&self) -> bool {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Active, Driver, Outcome, Stop, host::RunHost, model::Progress, tool::ToolInvocation};
 use crate::{
     directive::Resolution,
-    engine::journal,
+    engine::{AGENT_TOOL, journal},
     event::EventBody,
     id::StepKey,
     machine::{StepState, code::outcome_unknown},
@@ -43,6 +43,7 @@ impl Driver {
             None => self.begin_new_tool(step, call),
             Some(state) if state.status != StepStatus::Started => Ok(false),
             Some(state) if state.kind == StepKind::Wait => self.look_at_wait(step, call, &state),
+            Some(state) if state.kind == StepKind::Child => self.look_at_agent(step, call),
             Some(state) if state.retrying => self.run(step, call, state.attempts + 1),
             Some(state) => self.recover_tool(step, call, &state),
         }
@@ -88,6 +89,9 @@ impl Driver {
         call: &ToolCall,
         attempt: u32,
     ) -> Result<bool, Stop> {
+        if call.name == AGENT_TOOL {
+            return self.begin_agent(step, call);
+        }
         let Some(tool) = self.inner.tools.get(&call.name) else {
             let text = format!("The tool `{}` is not available any more.", call.name);
             self.fail_tool(step, call, ToolErrorKind::UnknownTool, text)?;

@@ -217,6 +217,7 @@ impl Driver {
             return Ok(true);
         };
         if state.retrying || (state.policy.repeatable() && !state.unknown) {
+            self.cancel_child(step);
             self.cancel_step(step.clone(), None)?;
         } else {
             let detail = "the code does not wait for it any more".to_owned();

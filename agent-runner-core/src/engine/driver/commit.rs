@@ -13,7 +13,8 @@ use crate::{
     event::EventBody,
     machine::RunState,
     store::{
-        Appended, Batch, Booking, EventQuery, Expect, Ready, RunPatch, StoreError, StoreErrorKind,
+        Appended, Batch, Booking, EventQuery, Expect, News, Ready, RunPatch, Spawn, StoreError,
+        StoreErrorKind,
     },
 };
 
@@ -25,6 +26,8 @@ pub(super) struct Outbox {
     steps: StepRows,
     pub(super) patch: RunPatch,
     pub(super) bookings: Vec<Booking>,
+    pub(super) spawns: Vec<Spawn>,
+    pub(super) news: Vec<News>,
     /// Told once all of the above is durable.
     pub(super) announced: Vec<oneshot::Sender<()>>,
     /// Starts once all of the above is durable.
@@ -68,6 +71,9 @@ impl Driver {
         let Outbox { then, announced, .. } = outbox;
         self.appending = Some(Box::pin(async move {
             let result = append_surely(&inner, &batch, known).await;
+            if result.is_ok() {
+                inner.pass_on(&batch.news).await;
+            }
             Sent { result, announced, then }
         }));
     }
@@ -83,6 +89,8 @@ impl Driver {
         batch.approvals = journal::approval_rows(&outbox.bodies, &outbox.at);
         batch.patch = outbox.patch.clone();
         batch.bookings.clone_from(&outbox.bookings);
+        batch.spawns.clone_from(&outbox.spawns);
+        batch.news.clone_from(&outbox.news);
         batch
     }
 
@@ -138,12 +146,18 @@ impl Driver {
         }
         let control = guarded.then_some(self.control);
         let mut batch = self.batch(&self.outbox, control);
+        let (untrusted, open) = (self.state.hands().is_untrusted(), self.state.children().open());
+        let open = open.map(|(_, child)| child);
+        batch.news.extend(self.inner.news_of_end(&self.run, &body, untrusted, open));
         journal::push(&mut batch, body, self.inner.clock.now());
         patch(&mut batch.patch);
         batch.patch.bump_control = true;
         batch.ready = ready;
         match append_surely(&self.inner, &batch, self.known_seq).await {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                self.inner.pass_on(&batch.news).await;
+                Ok(true)
+            }
             Err(problem) if problem.kind() == StoreErrorKind::ControlChanged => {
                 self.sync().await?;
                 Ok(false)

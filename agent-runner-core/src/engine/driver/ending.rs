@@ -147,6 +147,7 @@ impl Driver {
     pub(super) fn waiting(&self) -> Rest {
         let mut asks = Vec::new();
         let mut waits = Vec::new();
+        let mut children = Vec::new();
         let mut wake_at: Option<Timestamp> = None;
         for (key, step) in self.state.steps() {
             if step.status != StepStatus::Started {
@@ -160,6 +161,8 @@ impl Driver {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
                 };
+            } else if step.kind == StepKind::Child {
+                children.push(key.clone());
             }
         }
         let mut approvals = Vec::new();
@@ -167,7 +170,7 @@ impl Driver {
             approvals.push(step.clone());
             wake_at = Some(wake_at.map_or(approval.expires_at, |at| at.min(approval.expires_at)));
         }
-        if asks.is_empty() && waits.is_empty() && approvals.is_empty() {
+        if [&asks, &waits, &approvals, &children].iter().all(|steps| steps.is_empty()) {
             return Rest::GoOn;
         }
         approvals.sort();
@@ -177,7 +180,8 @@ impl Driver {
             _ if !asks.is_empty() => (ParkReason::Ask, asks),
             _ if !approvals.is_empty() => (ParkReason::Approval, approvals),
             Some(_) => (ParkReason::Timer, waits),
-            None => (ParkReason::Signal, waits),
+            None if !waits.is_empty() => (ParkReason::Signal, waits),
+            None => (ParkReason::Child, children),
         };
         let step = steps.first().cloned();
         let on = json!({"steps": steps});

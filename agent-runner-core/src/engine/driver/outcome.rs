@@ -350,7 +350,7 @@ impl Driver {
         self.fail_tool_as(step, call, &ToolError::new(kind, for_model))
     }
 
-    fn fail_tool_as(
+    pub(super) fn fail_tool_as(
         &mut self,
         step: &StepKey,
         call: &ToolCall,

@@ -82,7 +82,7 @@ fn model(step: &str) -> Vec<MachineCommand> {
 
 #[test]
 fn the_loop_is_ask_tools_ask_answer() {
-    let mut events = vec![EventBody::RunQueued { spec: spec(5) }];
+    let mut events = vec![EventBody::RunQueued { spec: Box::new(spec(5)) }];
     assert_eq!(machine(&events).next(), model("turn.1.model"));
     events.push(started("turn.1.model", 0));
     assert_eq!(machine(&events).next(), model("turn.1.model"), "not before it is done");
@@ -110,7 +110,7 @@ fn the_loop_is_ask_tools_ask_answer() {
 
 #[test]
 fn a_message_is_read_by_the_call_that_says_so_whatever_the_order_in_the_journal() {
-    let queued = EventBody::RunQueued { spec: spec(5) };
+    let queued = EventBody::RunQueued { spec: Box::new(spec(5)) };
     // The call was decided before the message came and journalled after it: not read by it.
     let late = machine(&[queued.clone(), message("m"), started("turn.1.model", 1)]);
     assert_eq!(late.conversation().len(), 1);
@@ -124,7 +124,7 @@ fn a_message_is_read_by_the_call_that_says_so_whatever_the_order_in_the_journal(
 fn an_unread_message_keeps_an_answered_run_going_while_there_are_turns() {
     let events = |turns| {
         vec![
-            EventBody::RunQueued { spec: spec(turns) },
+            EventBody::RunQueued { spec: Box::new(spec(turns)) },
             started("turn.1.model", 0),
             message("wait"),
             completed("turn.1.model", Reply::Answer { output: json!("x") }),
@@ -299,7 +299,8 @@ fn the_call_of_the_final_tool_is_the_answer_if_it_fits_and_comes_alone() {
 fn every_call_of_a_reply_is_answered_before_the_model_is_asked_again() {
     let said = Message { role: Role::Assistant, parts: vec![Part::ToolCall(call("x"))] };
     for reply in [Reply::Invalid { problem: "no".into() }, Reply::Answer { output: json!(1) }] {
-        let mut events = vec![EventBody::RunQueued { spec: spec(5) }, started("turn.1.model", 0)];
+        let mut events =
+            vec![EventBody::RunQueued { spec: Box::new(spec(5)) }, started("turn.1.model", 0)];
         let mut done = completed("turn.1.model", reply);
         if let EventBody::LlmCompleted { reply_message, .. } = &mut done {
             *reply_message = said.clone();
@@ -314,7 +315,7 @@ fn every_call_of_a_reply_is_answered_before_the_model_is_asked_again() {
 
 #[test]
 fn a_pause_asks_again_with_the_reply_as_it_is_and_not_for_ever() {
-    let mut events = vec![EventBody::RunQueued { spec: spec(100) }];
+    let mut events = vec![EventBody::RunQueued { spec: Box::new(spec(100)) }];
     for turn in 1..=limits::PAUSES_MAX + 1 {
         assert!(matches!(machine(&events).next()[..], [MachineCommand::CallModel { .. }]));
         events.push(started(&format!("turn.{turn}.model"), 0));
@@ -338,7 +339,7 @@ fn a_spent_budget_ends_the_run_or_keeps_it_waiting() {
         on_exceeded,
         renews_at: None,
     };
-    let queued = EventBody::RunQueued { spec: spec(5) };
+    let queued = EventBody::RunQueued { spec: Box::new(spec(5)) };
     let failed = machine(&[queued.clone(), exceeded(OnExceeded::Fail)]);
     assert!(matches!(&failed.next()[..], [MachineCommand::Fail { error }]
         if error.reason == FailureReason::Budget && error.message == "spent"));
@@ -389,7 +390,7 @@ proptest! {
                 }
             }
         };
-        emit(&mut state, &mut journal, EventBody::RunQueued { spec: spec(6) });
+        emit(&mut state, &mut journal, EventBody::RunQueued { spec: Box::new(spec(6)) });
         let worker = crate::id::WorkerId::from_uuid(uuid::Uuid::nil());
         let claimed = EventBody::RunClaimed { worker, epoch: 1, recovered: false };
         emit(&mut state, &mut journal, claimed);

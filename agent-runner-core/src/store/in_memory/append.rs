@@ -5,18 +5,108 @@ use std::collections::BTreeSet;
 use super::{
     approval::{new_approvals, withdraw},
     artifact::new_artifacts,
-    state::{Entry, State, no_run},
+    state::{Entry, State, is_new, no_run},
 };
 use crate::{
+    id::RunId,
     run::Run,
     step::{Step, StepStatus},
     store::{
-        Appended, Batch, Expect, Ready, RunPatch, SignalRow, StepRow, StoreError, StoreErrorKind,
+        Appended, Batch, Change, Expect, News, NewsEffect, Ready, RunPatch, SignalRow, Spawn,
+        StepRow, StoreError, StoreErrorKind,
     },
 };
 
+/// A batch that was written.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) appended: Appended,
+    /// What listeners should know of it.
+    pub(super) changes: Vec<Change>,
+}
+
 impl State {
-    pub(super) fn append(&mut self, batch: Batch) -> Result<Appended, StoreError> {
+    /// Contract 4 and 17: the batch, the runs that begin with it, and what others learn.
+    pub(super) fn append(&mut self, mut batch: Batch) -> Result<Written, StoreError> {
+        let (spawns, news) = (std::mem::take(&mut batch.spawns), std::mem::take(&mut batch.news));
+        let mut changes = vec![Change::Run(batch.run)];
+        if matches!(batch.ready, Ready::At(_)) {
+            changes.push(Change::Ready);
+        }
+        guard(&self.entry(batch.run)?.run, batch.expect)?;
+        self.check_spawns(batch.run, &spawns)?;
+        let appended = self.append_own(batch)?;
+        for spawn in spawns {
+            let (run, first) = spawn.into_parts();
+            changes.push(Change::Run(run.id));
+            if matches!(first.ready, Ready::At(_)) {
+                changes.push(Change::Ready);
+            }
+            // It was checked that nothing is in its way.
+            self.create(run, first)?;
+        }
+        for news in news {
+            changes.extend(self.learn(news));
+        }
+        Ok(Written { appended, changes })
+    }
+
+    fn check_spawns(&self, parent: RunId, spawns: &[Spawn]) -> Result<(), StoreError> {
+        let mut ids = BTreeSet::new();
+        for Spawn { run, .. } in spawns {
+            let known = self.entries.contains_key(&run.id) || !ids.insert(run.id);
+            if known || run.idempotency_key.is_some() || !is_new(run) {
+                return Err(StoreError::new(
+                    StoreErrorKind::Corrupt,
+                    format!(
+                        "batch for run {parent} refused: run {} that begins with it must be QUEUED, \
+                         without owner, end and key, and have a new id",
+                        run.id
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells a run something; what listeners should know of it.
+    fn learn(&mut self, news: News) -> Vec<Change> {
+        let News { run: id, event, blobs, effect } = news;
+        let Some(entry) = self.entries.get_mut(&id) else { return Vec::new() };
+        let run = &mut entry.run;
+        let canceled = matches!(effect, NewsEffect::Cancel { .. }) && run.cancel_requested;
+        if run.status.is_terminal() || canceled {
+            return Vec::new();
+        }
+        run.control += 1;
+        let mut changes = vec![Change::Run(id)];
+        let listing = match effect {
+            NewsEffect::Wake { parked, at } => {
+                let waits = run.park.as_ref().is_some_and(|park| parked.contains(&park.reason));
+                let free = run.owner.is_none() && !run.pause_requested && !run.cancel_requested;
+                (waits && free).then(|| {
+                    run.park = None;
+                    changes.push(Change::Ready);
+                    Some(at)
+                })
+            }
+            NewsEffect::Cancel { reason } => {
+                run.cancel_requested = true;
+                run.cancel_reason = reason.or(run.cancel_reason.take());
+                Some(None)
+            }
+        };
+        entry.push_events(vec![event]);
+        if let Some(at) = listing {
+            self.list(id, at);
+        }
+        for blob in blobs {
+            self.keep_blob(id, blob.sha256, blob.bytes);
+        }
+        changes
+    }
+
+    fn append_own(&mut self, batch: Batch) -> Result<Appended, StoreError> {
         let Batch {
             run: id,
             expect,
@@ -29,6 +119,8 @@ impl State {
             approvals,
             bookings,
             ready,
+            spawns: _,
+            news: _,
         } = batch;
         let entry = self.entries.get_mut(&id).ok_or_else(|| no_run(id))?;
         guard(&entry.run, expect)?;

@@ -78,7 +78,7 @@ impl State {
         if let Some(known) = key.as_ref().and_then(|key| self.keys.get(key)) {
             return Ok(Created { run: self.entry(*known)?.run.clone(), existing: true });
         }
-        if run.status != RunStatus::Queued || run.owner.is_some() || run.finished_at.is_some() {
+        if !is_new(&run) {
             return Err(StoreError::new(
                 StoreErrorKind::Corrupt,
                 format!("run {} is new and must be QUEUED, without owner and end", run.id),
@@ -159,6 +159,11 @@ impl State {
         self.blobs.retain(|_, blob| !(blob.runs.remove(&id) && blob.runs.is_empty()));
         Ok(())
     }
+}
+
+/// Whether a run is as it must be when it begins.
+pub(super) fn is_new(run: &Run) -> bool {
+    run.status == RunStatus::Queued && run.owner.is_none() && run.finished_at.is_none()
 }
 
 pub(super) fn no_run(id: RunId) -> StoreError {

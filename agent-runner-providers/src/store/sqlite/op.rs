@@ -112,12 +112,12 @@ impl Op {
     /// What listeners are told once it is committed.
     pub(super) fn hints(&self, answer: &Answer) -> Vec<Change> {
         let listed = match self {
-            Self::Append(batch) => matches!(batch.ready, Ready::At(_)),
+            Self::Append(batch) => batch.lists(),
             Self::Create(run) => matches!(run.first.ready, Ready::At(_)),
             _ => false,
         };
         let mut hints = match (self, answer) {
-            (Self::Append(batch), _) => vec![Change::Run(batch.run)],
+            (Self::Append(batch), _) => batch.runs().map(Change::Run).collect(),
             (Self::Delete(run), _) => vec![Change::Run(*run)],
             (_, Answer::Created(created)) if created.existing => return Vec::new(),
             (_, Answer::Created(created)) => vec![Change::Run(created.run.id)],

@@ -3,13 +3,15 @@
 //! The writer holds the database's only write lock from reading the guards to the commit, so what
 //! is decided here in memory is exact. The triggers of the schema check the same rules again.
 
+mod news;
+
 use std::collections::{HashMap, HashSet};
 
 use agent_runner_core::{
     approval::ApprovalStatus,
     budget::Spend,
     id::{ApprovalId, ArtifactId, ProjectId, RunId, StepKey, WorkerId},
-    run::{Run, RunStatus},
+    run::{ParkReason, Run, RunStatus},
     step::StepStatus,
     store::{Appended, Blob, Expect, Ready, SignalRow, SpendLine, StoreError, StoreErrorKind},
 };
@@ -36,10 +38,12 @@ struct Guard {
     next_seq: u64,
     pause_requested: bool,
     cancel_requested: bool,
+    park: Option<ParkReason>,
 }
 
 /// Its columns in `guards.sql`; SQLite has no booleans.
-type GuardColumns = (RunId, RunStatus, Option<WorkerId>, u64, u64, u64, u8, u8, Option<i64>);
+type GuardColumns =
+    (RunId, RunStatus, Option<WorkerId>, u64, u64, u64, u8, u8, Option<i64>, Option<ParkReason>);
 
 #[derive(Debug, Default)]
 struct Known<'a> {
@@ -84,7 +88,7 @@ pub(super) fn wanted(ops: &[Op]) -> Result<[String; 6], sqlx::Error> {
     for op in ops {
         match op {
             Op::Append(batch) => {
-                runs.push(batch.run);
+                runs.extend(batch.runs());
                 steps.extend(batch.steps.iter().map(|step| (batch.run, &step.key)));
                 signals.extend(batch.signals.iter().map(|signal| (batch.run, &signal.id)));
                 approvals.extend(batch.approvals.iter().map(|approval| approval.id));
@@ -115,7 +119,8 @@ impl<'a> Plan<'a> {
     pub(super) fn learn(&mut self, row: &SqliteRow) -> Result<(), sqlx::Error> {
         let row = Fields(row);
         for guard in row.json::<Vec<GuardColumns>>("runs")? {
-            let (id, status, owner, epoch, control, next_seq, pause, cancel, finished_at) = guard;
+            let (id, status, owner, epoch, control, next_seq, pause, cancel, finished_at, park) =
+                guard;
             let guard = Guard {
                 status,
                 finished_at,
@@ -125,6 +130,7 @@ impl<'a> Plan<'a> {
                 next_seq,
                 pause_requested: pause != 0,
                 cancel_requested: cancel != 0,
+                park,
             };
             self.runs.entry(id).or_default().guard = Some(guard);
         }
@@ -153,7 +159,7 @@ impl<'a> Plan<'a> {
         if let Some(known) = key.as_ref().and_then(|key| self.keys.get(key)) {
             return Ok(Creation::Existing(*known));
         }
-        if run.status != RunStatus::Queued || run.owner.is_some() || run.finished_at.is_some() {
+        if !is_new(run) {
             return Err(StoreError::new(
                 StoreErrorKind::Corrupt,
                 format!("run {} is new and must be QUEUED, without owner and end", run.id),
@@ -175,8 +181,9 @@ impl<'a> Plan<'a> {
             next_seq: 1,
             pause_requested: run.pause_requested,
             cancel_requested: run.cancel_requested,
+            park: run.park.as_ref().map(|park| park.reason),
         });
-        let appended = self.append(&new.first);
+        let appended = self.append_own(&new.first);
         let known = self.runs.entry(run.id).or_default();
         // The row is written as it is after its first events.
         known.changes = None;
@@ -195,7 +202,7 @@ impl<'a> Plan<'a> {
         Ok(Creation::New(Box::new(Run { last_seq, ..run.clone() })))
     }
 
-    pub(super) fn append(&mut self, batch: &'a PreparedBatch) -> Result<Appended, StoreError> {
+    fn append_own(&mut self, batch: &'a PreparedBatch) -> Result<Appended, StoreError> {
         let known = self.runs.entry(batch.run).or_default();
         let guard = known.guard.as_mut().ok_or_else(|| no_run(batch.run))?;
         holds(batch.run, guard, batch.expect)?;
@@ -313,6 +320,10 @@ impl Guard {
     fn take(&mut self, status: RunStatus, patch: &Patch, next_seq: u64) {
         self.status = status;
         self.finished_at = patch.finished_at.or(self.finished_at);
+        self.park = match &patch.park {
+            Some(park) => park.reason.and_then(ParkReason::parse),
+            None => self.park,
+        };
         self.pause_requested = patch.pause_requested.unwrap_or(self.pause_requested);
         self.cancel_requested |= patch.cancel_requested;
         self.control += u64::from(patch.bump_control);
@@ -321,6 +332,11 @@ impl Guard {
             self.owner = None;
         }
     }
+}
+
+/// Whether a run is as it must be when it begins.
+fn is_new(run: &Run) -> bool {
+    run.status == RunStatus::Queued && run.owner.is_none() && run.finished_at.is_none()
 }
 
 /// Contract 5.

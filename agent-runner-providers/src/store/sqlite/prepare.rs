@@ -7,8 +7,8 @@ use agent_runner_core::{
     run::{Park, Run, RunStatus},
     step::StepStatus,
     store::{
-        ApprovalRow, ArtifactRow, Batch, Beginning, Blob, Booking, Expect, Ready, RunPatch,
-        SignalRow, StepRow, StoreError, StoreErrorKind,
+        ApprovalRow, ArtifactRow, Batch, Beginning, Blob, Booking, Expect, News, NewsEffect, Ready,
+        RunPatch, SignalRow, StepRow, StoreError, StoreErrorKind,
     },
 };
 use jiff::Timestamp;
@@ -32,7 +32,18 @@ pub(super) struct PreparedBatch {
     pub(super) artifacts: Vec<ArtifactRow>,
     pub(super) approvals: Vec<ApprovalRow>,
     pub(super) bookings: Vec<Booking>,
+    pub(super) spawns: Vec<PreparedRun>,
+    pub(super) news: Vec<NewsText>,
     pub(super) ready: Ready,
+}
+
+/// News on their way.
+#[derive(Debug)]
+pub(super) struct NewsText {
+    pub(super) run: RunId,
+    pub(super) event: EventText,
+    pub(super) blobs: Vec<Blob>,
+    pub(super) effect: NewsEffect,
 }
 
 /// A run on its way.
@@ -120,6 +131,8 @@ impl PreparedBatch {
             artifacts,
             approvals,
             bookings,
+            spawns,
+            news,
             ready,
         } = batch;
         Ok(Self {
@@ -133,14 +146,38 @@ impl PreparedBatch {
             artifacts,
             approvals,
             bookings,
+            spawns: spawns
+                .into_iter()
+                .map(|spawn| {
+                    let (run, first) = spawn.into_parts();
+                    PreparedRun::new(run, first)
+                })
+                .collect::<Result<_, _>>()?,
+            news: news.into_iter().map(news_text).collect::<Result<_, _>>()?,
             ready,
         })
     }
 
+    /// The runs that it changes: its own, those that begin, those that learn something.
+    pub(super) fn runs(&self) -> impl Iterator<Item = RunId> {
+        let spawned = self.spawns.iter().map(|spawn| spawn.run.id);
+        std::iter::once(self.run).chain(spawned).chain(self.news.iter().map(|news| news.run))
+    }
+
+    /// Whether some run may be claimable after it.
+    pub(super) fn lists(&self) -> bool {
+        matches!(self.ready, Ready::At(_))
+            || self.spawns.iter().any(|spawn| matches!(spawn.first.ready, Ready::At(_)))
+            || self.news.iter().any(|news| matches!(news.effect, NewsEffect::Wake { .. }))
+    }
+
     /// Roughly what it takes in memory.
     pub(super) fn bytes(&self) -> usize {
-        let blobs: usize = self.blobs.iter().map(|blob| blob.bytes.len()).sum();
-        payload_bytes(&self.events) + blobs
+        let blobs = self.blobs.iter().chain(self.news.iter().flat_map(|news| &news.blobs));
+        let news: usize = self.news.iter().map(|news| news.event.payload.len()).sum();
+        let spawns: usize = self.spawns.iter().map(PreparedRun::bytes).sum();
+        let blobs: usize = blobs.map(|blob| blob.bytes.len()).sum();
+        payload_bytes(&self.events) + blobs + news + spawns
     }
 }
 
@@ -191,6 +228,11 @@ fn event_text(event: NewEvent) -> Result<EventText, StoreError> {
         blob: event.blob,
         at: micros(event.at),
     })
+}
+
+fn news_text(news: News) -> Result<NewsText, StoreError> {
+    let News { run, event, blobs, effect } = news;
+    Ok(NewsText { run, event: event_text(event)?, blobs, effect })
 }
 
 fn step_text(step: StepRow) -> Result<StepText, StoreError> {

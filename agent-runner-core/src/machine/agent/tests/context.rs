@@ -3,7 +3,7 @@
 use super::*;
 
 fn long_run() -> Vec<EventBody> {
-    let mut events = vec![EventBody::RunQueued { spec: spec(50) }];
+    let mut events = vec![EventBody::RunQueued { spec: Box::new(spec(50)) }];
     for turn in 1..=6 {
         let step = format!("turn.{turn}.model");
         events.push(started(&step, 0));
@@ -98,13 +98,13 @@ fn estimates_follow_what_the_service_counted() {
         usage.input = Some(150);
         usage.cache_read = Some(50);
     }
-    let machine = machine(&[EventBody::RunQueued { spec: spec(5) }, begun, done]);
+    let machine = machine(&[EventBody::RunQueued { spec: Box::new(spec(5)) }, begun, done]);
     assert_eq!(machine.corrected(100), 200);
 }
 
 #[test]
 fn of_what_people_said_the_newest_is_kept() {
-    let mut machine = machine(&[EventBody::RunQueued { spec: spec(50) }]);
+    let mut machine = machine(&[EventBody::RunQueued { spec: Box::new(spec(50)) }]);
     let words = |n: usize| format!("{n}{}", "x".repeat(limits::TOLD_BYTES_MAX / 4));
     for n in 1..=6 {
         let seq = n as u64 + 1;

@@ -6,7 +6,7 @@ SELECT
     (SELECT data_version FROM pragma_data_version) AS data_version,
     (SELECT json_group_array(json_array(lower(hex(run.id)), status,
             iif(owner IS NULL, NULL, lower(hex(owner))), epoch, control, next_seq,
-            pause_requested, cancel_requested, finished_at))
+            pause_requested, cancel_requested, finished_at, park_reason))
         FROM json_each($1) AS wanted CROSS JOIN run ON run.id = unhex(wanted.value, '-')) AS runs,
     (SELECT json_group_array(json_array(lower(hex(run_id)), step.key, status))
         FROM json_each($2) AS wanted CROSS JOIN step
