@@ -12,6 +12,7 @@ mod call;
 mod ctx;
 mod decision;
 mod desk;
+mod prompt;
 mod registry;
 mod work;
 
@@ -19,6 +20,7 @@ pub use self::{
     call::{Call, CallError, CallErrorKind, CallKind},
     ctx::Ctx,
     decision::{Called, Decision, Difference, RecordKind},
+    prompt::Prompt,
     work::{StepCx, StepFailure},
 };
 pub(crate) use self::{

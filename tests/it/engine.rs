@@ -27,6 +27,7 @@ mod bulk;
 mod charges;
 mod children;
 mod code;
+mod code_calls;
 mod code_changes;
 mod context;
 mod control;

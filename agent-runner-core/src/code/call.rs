@@ -22,6 +22,8 @@ pub enum CallKind {
     Function,
     /// A tool.
     Tool,
+    /// A model.
+    Model,
     /// A pause.
     Sleep,
     /// A signal from outside.
@@ -37,6 +39,7 @@ impl CallKind {
         match self {
             Self::Function => "function",
             Self::Tool => "tool",
+            Self::Model => "model",
             Self::Sleep => "sleep",
             Self::Signal => "signal",
             Self::Question => "question",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Call, CallError, CallKind, Desk, RecordKind, StepCx, StepFailure, Work,
+    Call, CallError, CallKind, Desk, Prompt, RecordKind, StepCx, StepFailure, Work,
     call::{Read, typed},
     desk::Wanted,
     work::work,
@@ -87,6 +87,41 @@ impl Ctx {
             input,
         });
         self.make(wanted, None, Ok)
+    }
+
+    /// Asks a model, once, and gives its answer as a text. Budgets, prices and retries are those of an
+    /// agent's calls.
+    ///
+    /// # Errors
+    /// `Failed` with the provider's kind of error as its code, `refused`, or `invalid_output`.
+    pub fn llm(&self, key: &str, prompt: impl Into<Prompt>) -> Call<String> {
+        self.ask_model(key, prompt.into())
+    }
+
+    /// Asks a model for something that fits a JSON Schema.
+    ///
+    /// # Errors
+    /// As [`Self::llm`]; `invalid_output` when the answer does not fit the schema, `decode` when it does not
+    /// fit `T`.
+    pub fn llm_as<T: DeserializeOwned>(
+        &self,
+        key: &str,
+        prompt: impl Into<Prompt>,
+        schema: &Value,
+    ) -> Call<T> {
+        self.ask_model(key, Prompt { output_schema: Some(schema.clone()), ..prompt.into() })
+    }
+
+    fn ask_model<T: DeserializeOwned>(&self, key: &str, prompt: Prompt) -> Call<T> {
+        let name = prompt.model.as_ref().map_or_else(|| "default".to_owned(), ToString::to_string);
+        let wanted = to_json(prompt).map(|input| Wanted {
+            key,
+            call: CallKind::Model,
+            name: &name,
+            policy: None,
+            input,
+        });
+        self.make(wanted, None, typed)
     }
 
     /// Waits, without a worker.

@@ -148,8 +148,13 @@ impl Inner {
     }
 
     /// What a run is charged for a call without a good end.
-    pub(super) fn charge(&self, run: &Run, usage: &Usage, busy_ms: u64) -> (Spend, Option<Cost>) {
-        let price = self.providers.price(&run.spec.agent.model, self.clock.now());
+    pub(super) fn charge(
+        &self,
+        model: &ModelName,
+        usage: &Usage,
+        busy_ms: u64,
+    ) -> (Spend, Option<Cost>) {
+        let price = self.providers.price(model, self.clock.now());
         let cost = price.and_then(|price| price.cost(usage));
         let money = cost.as_ref().map(|cost| cost.micro_usd);
         (Spend::of_call(usage, money, busy_ms), cost)

@@ -279,7 +279,7 @@ impl Inner {
         let mut open = self.store.steps(run.id).await?;
         open.retain(|step| !step.status.is_terminal());
         if open.iter().any(|step| step.kind == StepKind::Model) {
-            self.charge_lost_call(run, batch).await?;
+            self.charge_lost_calls(run, batch).await?;
         }
         for step in open {
             let done = batch.events.len();
@@ -301,26 +301,28 @@ impl Inner {
         Ok(())
     }
 
-    /// A model call whose worker was lost may have been billed.
-    async fn charge_lost_call(&self, run: &Run, batch: &mut Batch) -> Result<(), EngineError> {
+    /// Model calls whose worker was lost may have been billed.
+    async fn charge_lost_calls(&self, run: &Run, batch: &mut Batch) -> Result<(), EngineError> {
         let mut state = RunState::default();
         journal::fold(&*self.store, run.id, &mut state, 0).await?;
-        let Some(call) = state.call().cloned() else { return Ok(()) };
-        let usage = lost_call(&state, &call, None);
-        let (spend, cost) = self.charge(run, &usage, 0);
-        let OpenCall { step, attempt, .. } = call;
-        batch.bookings.push(Booking {
-            id: call_id(&step, attempt),
-            amount: spend,
-            lines: self.spend_lines(run, run.spec.agent.model.provider()),
-        });
-        let charged = EventBody::LlmCharged { step, attempt, usage, spend, cost };
-        state
-            .apply(0, &charged)
-            .map_err(|problem| EngineError::new(EngineErrorKind::Internal, problem.to_string()))?;
-        batch.patch.usage = Some(state.usage());
-        batch.patch.spend = Some(state.spend());
-        self.push(batch, charged);
+        let open: Vec<OpenCall> = state.calls().cloned().collect();
+        for call in open {
+            let usage = lost_call(&state, &call, None);
+            let (spend, cost) = self.charge(&call.model, &usage, 0);
+            let OpenCall { step, model, attempt, .. } = call;
+            batch.bookings.push(Booking {
+                id: call_id(&step, attempt),
+                amount: spend,
+                lines: self.spend_lines(run, model.provider()),
+            });
+            let charged = EventBody::LlmCharged { step, attempt, usage, spend, cost };
+            state.apply(0, &charged).map_err(|problem| {
+                EngineError::new(EngineErrorKind::Internal, problem.to_string())
+            })?;
+            batch.patch.usage = Some(state.usage());
+            batch.patch.spend = Some(state.spend());
+            self.push(batch, charged);
+        }
         Ok(())
     }
 

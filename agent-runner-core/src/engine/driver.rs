@@ -17,6 +17,7 @@ mod host;
 mod look;
 mod model;
 mod outcome;
+mod prompt;
 mod tool;
 mod turn;
 
@@ -116,8 +117,8 @@ pub(super) struct Driver {
     play: Option<Play>,
     /// How that code differs from the journal: the run goes no further.
     differs: Option<Difference>,
-    /// A reservation whose call was not begun.
-    granted: Option<(StepKey, u32)>,
+    /// Reservations whose calls were not begun, with the attempt.
+    granted: BTreeMap<StepKey, u32>,
     heartbeat: Option<BoxFuture<'static, ()>>,
     deadline: Option<BoxFuture<'static, ()>>,
 }
@@ -159,7 +160,7 @@ impl Driver {
             announced,
             play: None,
             differs: None,
-            granted: None,
+            granted: BTreeMap::new(),
             heartbeat: None,
             deadline,
             inner,
@@ -313,6 +314,9 @@ impl Driver {
                         false
                     }
                     MachineCommand::CallModel { step } if !self.active.contains_key(&step) => {
+                        if self.active.len() >= limits::TOOL_CALLS_IN_FLIGHT {
+                            break;
+                        }
                         self.begin_model(&step)?
                     }
                     MachineCommand::CallTool { step, call }

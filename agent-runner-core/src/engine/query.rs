@@ -1,6 +1,6 @@
 //! What can be asked about runs.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
@@ -202,10 +202,13 @@ impl Engine {
     pub async fn usage(&self, id: RunId) -> Result<RunUsage, EngineError> {
         let run = self.inner.store.run(id).await?;
         let mut query = EventQuery::after(0);
-        query.kinds = ["llm.completed", "llm.charged", "budget.changed", "run.forked"]
-            .map(str::to_owned)
-            .to_vec();
+        query.kinds =
+            ["llm.started", "llm.completed", "llm.charged", "budget.changed", "run.forked"]
+                .map(str::to_owned)
+                .to_vec();
         let mut steps = Vec::new();
+        // The models that are being asked.
+        let mut asked: BTreeMap<StepKey, ModelName> = BTreeMap::new();
         let mut budget = run.spec.budget;
         loop {
             let page = self.inner.store.events(id, &query).await?;
@@ -217,7 +220,14 @@ impl Engine {
                     // What came before is another run's.
                     Ok(Some(EventBody::RunForked { .. })) => steps.clear(),
                     Ok(Some(EventBody::BudgetChanged { budget: changed })) => budget = changed,
-                    Ok(Some(body)) => steps.extend(step_usage(body, &run.spec.agent.model)),
+                    Ok(Some(EventBody::LlmStarted { step, model, .. })) => {
+                        asked.insert(step, model);
+                    }
+                    Ok(Some(body)) => {
+                        let model = body.step().and_then(|step| asked.remove(step));
+                        let model = model.unwrap_or_else(|| run.spec.agent.model.clone());
+                        steps.extend(step_usage(body, &model));
+                    }
                     Ok(None) | Err(_) => {}
                 }
             }

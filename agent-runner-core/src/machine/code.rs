@@ -10,8 +10,8 @@ use serde_json::Value;
 use super::MachineCommand;
 use crate::{
     budget::OnExceeded,
-    code::{CallError, CallErrorKind, CallKind, Called, Decision},
-    event::EventBody,
+    code::{CallError, CallErrorKind, CallKind, Called, Decision, Prompt},
+    event::{EventBody, Reply},
     id::StepKey,
     message::ToolCall,
     run::{FailureReason, RunError, RunSpec},
@@ -70,6 +70,7 @@ impl Open {
         let step = step.clone();
         match self.call {
             CallKind::Function => MachineCommand::CallFunction { step, call: call(&self.name) },
+            CallKind::Model => MachineCommand::CallModel { step },
             CallKind::Tool => MachineCommand::CallTool { step, call: call(&self.name) },
             CallKind::Sleep | CallKind::Signal => {
                 MachineCommand::CallTool { step, call: call(WAIT_TOOL) }
@@ -147,9 +148,15 @@ impl CodeMachine {
                 let output = output.clone().unwrap_or_default();
                 self.answer(step, error.clone().map_or(Ok(output), Err));
             }
+            E::LlmCompleted { step, reply, .. } => self.answer(step, said(reply)),
             E::ToolCompleted { step, output, .. } => self.answer(step, Ok(output.clone())),
             E::ToolFailed { step, error, for_model, .. } => {
                 self.answer(step, Err(CallError::of_tool(*error, for_model)));
+            }
+            // A model call that fails has no other event.
+            E::StepFailed { step, error } if self.is(step, CallKind::Model) => {
+                self.answer(step, Err(CallError::failed(&error.code, &error.message)));
+                self.change(step, |open| open.ended = true);
             }
             E::StepSucceeded { step }
             | E::StepFailed { step, .. }
@@ -223,7 +230,24 @@ impl CodeMachine {
     /// Whether the step belongs to a function of the code.
     #[must_use]
     pub fn is_function(&self, step: &StepKey) -> bool {
-        self.open.get(step).is_some_and(|open| open.call == CallKind::Function)
+        self.is(step, CallKind::Function)
+    }
+
+    /// Whether the call of a step is not over.
+    #[must_use]
+    pub fn is_open(&self, step: &StepKey) -> bool {
+        self.open.contains_key(step)
+    }
+
+    fn is(&self, step: &StepKey, call: CallKind) -> bool {
+        self.open.get(step).is_some_and(|open| open.call == call)
+    }
+
+    /// What a step asks a model.
+    #[must_use]
+    pub fn prompt(&self, step: &StepKey) -> Option<Prompt> {
+        let open = self.open.get(step).filter(|open| open.call == CallKind::Model)?;
+        serde_json::from_value(open.input.clone()).ok()
     }
 
     /// Whether the step is one of the engine's own calls, which no list of tools has to allow.
@@ -231,7 +255,7 @@ impl CodeMachine {
     pub fn is_own(&self, step: &StepKey) -> bool {
         self.open.get(step).is_some_and(|open| match open.call {
             CallKind::Sleep | CallKind::Signal | CallKind::Question => true,
-            CallKind::Function | CallKind::Tool => false,
+            CallKind::Function | CallKind::Tool | CallKind::Model => false,
         })
     }
 
@@ -239,6 +263,21 @@ impl CodeMachine {
     #[must_use]
     pub fn policy(&self, step: &StepKey) -> Option<EffectPolicy> {
         self.open.get(step)?.policy
+    }
+}
+
+/// What a model's reply is to the code.
+fn said(reply: &Reply) -> Result<Value, CallError> {
+    match reply {
+        Reply::Answer { output } => Ok(output.clone()),
+        Reply::Invalid { problem } => Err(CallError::failed("invalid_output", problem)),
+        Reply::Failure { error } => Err(CallError::failed("refused", &error.message)),
+        Reply::ContextFull {} => {
+            Err(CallError::failed("context_full", "the prompt does not fit the model"))
+        }
+        Reply::ToolCalls { .. } | Reply::Continue {} | Reply::Summary { .. } => {
+            Err(CallError::failed("invalid_output", "the model did not answer"))
+        }
     }
 }
 

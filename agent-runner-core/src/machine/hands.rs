@@ -117,9 +117,9 @@ impl Hands {
         }
     }
 
-    /// Forgets what was decided about calls of turns that are over.
-    pub(super) fn forget_decided(&mut self) {
-        self.approvals.retain(|_, approval| approval.decided.is_none());
+    /// Forgets what was decided about calls that are over.
+    pub(super) fn forget_decided(&mut self, open: impl Fn(&StepKey) -> bool) {
+        self.approvals.retain(|step, approval| approval.decided.is_none() || open(step));
     }
 
     /// The approval that a step of the present turn asked for.
@@ -200,7 +200,7 @@ mod tests {
         hands.apply(&asked("b"));
         let (approval, step) = (ApprovalId::from_uuid(uuid::Uuid::nil()), StepKey::new("a"));
         hands.apply(&EventBody::ApprovalExpired { approval, step });
-        hands.forget_decided();
+        hands.forget_decided(|_| false);
         assert_eq!(hands.approval(&StepKey::new("a")), None);
         assert!(hands.approval(&StepKey::new("b")).is_some());
     }

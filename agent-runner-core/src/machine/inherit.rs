@@ -8,7 +8,7 @@ use super::{ApplyError, MachineCommand, RunState};
 use crate::{
     event::EventBody,
     id::{ArtifactId, StepKey},
-    step::StepKind,
+    step::{StepKind, StepStatus},
 };
 
 /// An event as a journal tells it.
@@ -76,17 +76,23 @@ pub fn inherited(
         let Some(key) = told.body.step() else { continue };
         if let EventBody::ToolCompleted { .. }
         | EventBody::ToolFailed { .. }
+        | EventBody::LlmCompleted { .. }
         | EventBody::CodeReturned { .. } = &told.body
         {
             answered.insert(key.clone());
         }
         if let Some(step) = state.step(key).filter(|step| step.status.is_terminal()) {
+            if step.kind == StepKind::Model && step.status == StepStatus::Failed {
+                answered.insert(key.clone());
+            }
             ended.insert(key.clone(), step.kind);
         }
     }
     // A call that was stopped with its run is over, and its agent or code still wants the result.
+    let is_code = state.machine().code().is_some();
     let over = |key: &StepKey| {
-        ended.get(key).is_some_and(|kind| *kind == StepKind::Model || answered.contains(key))
+        let stands = |kind| kind == StepKind::Model && !is_code;
+        ended.get(key).is_some_and(|kind| stands(*kind) || answered.contains(key))
     };
     let mut kept: Vec<Told> = Vec::new();
     // Their numbers in `journal`, in order.

@@ -11,6 +11,7 @@ use super::{
     agent::{AgentMachine, Compaction},
 };
 use crate::{
+    agent::ModelName,
     budget::{Budget, BudgetScope, OnExceeded, Spend},
     directive::Resolution,
     event::EventBody,
@@ -126,6 +127,8 @@ pub enum ApplyError {
 pub struct OpenCall {
     /// The step that calls.
     pub step: StepKey,
+    /// The model that was asked.
+    pub model: ModelName,
     /// Which attempt of it.
     pub attempt: u32,
     /// Tokens of its prompt, estimated.
@@ -152,7 +155,7 @@ pub struct RunState {
     signals: Vec<SignalState>,
     usage: Usage,
     spend: Spend,
-    call: Option<OpenCall>,
+    calls: BTreeMap<StepKey, OpenCall>,
     budget: Option<Budget>,
     over_budget: Option<OverBudget>,
     warned: bool,
@@ -170,7 +173,7 @@ impl Default for RunState {
             signals: Vec::new(),
             usage: Usage::default(),
             spend: Spend::default(),
-            call: None,
+            calls: BTreeMap::new(),
             budget: None,
             over_budget: None,
             warned: false,
@@ -233,11 +236,22 @@ impl RunState {
         self.hands.apply(event);
         self.children.apply(event);
         self.machine.apply(seq, event);
-        if AgentMachine::begins_turn(event) || matches!(event, E::CodeCalled { .. }) {
-            self.steps.retain(|_, step| !step.status.is_terminal());
-            self.hands.forget_decided();
-        }
+        self.forget(event);
         Ok(())
+    }
+
+    /// Forgets what the machine does not need any more.
+    fn forget(&mut self, event: &EventBody) {
+        match &self.machine {
+            Machine::Agent(_) if AgentMachine::begins_turn(event) => {
+                self.hands.forget_decided(|_| false);
+            }
+            Machine::Code(code) if matches!(event, EventBody::CodeCalled { .. }) => {
+                self.hands.forget_decided(|step| code.is_open(step));
+            }
+            Machine::Agent(_) | Machine::Code(_) => return,
+        }
+        self.steps.retain(|_, step| !step.status.is_terminal());
     }
 
     /// Takes in what an event says about spending.
@@ -251,27 +265,30 @@ impl RunState {
                 self.usage = Usage::default();
                 self.spend = Spend::default();
             }
-            E::LlmStarted { step, attempt, estimated_tokens, .. } => {
-                let (step, attempt) = (step.clone(), *attempt);
-                let estimated = *estimated_tokens;
-                self.call = Some(OpenCall { step, attempt, estimated, pieces: 0 });
+            E::LlmStarted { step, attempt, model, estimated_tokens, .. } => {
+                let call = OpenCall {
+                    step: step.clone(),
+                    model: model.clone(),
+                    attempt: *attempt,
+                    estimated: *estimated_tokens,
+                    pieces: 0,
+                };
+                self.calls.insert(step.clone(), call);
             }
             E::LlmHeartbeat { step, tokens, .. } => {
-                if let Some(call) = self.call.as_mut().filter(|call| call.step == *step) {
+                if let Some(call) = self.calls.get_mut(step) {
                     call.pieces = *tokens;
                 }
             }
-            E::LlmCompleted { usage, cost, elapsed_ms, .. } => {
+            E::LlmCompleted { step, usage, cost, elapsed_ms, .. } => {
                 let money = cost.as_ref().map(|cost| cost.micro_usd);
-                self.take_spend(*usage, Spend::of_call(usage, money, *elapsed_ms));
+                self.take_spend(step, *usage, Spend::of_call(usage, money, *elapsed_ms));
             }
-            E::LlmCharged { usage, spend, .. } => self.take_spend(*usage, *spend),
+            E::LlmCharged { step, usage, spend, .. } => self.take_spend(step, *usage, *spend),
             E::StepRetrying { step, .. }
             | E::StepFailed { step, .. }
-            | E::StepCanceled { step, .. }
-                if self.call.as_ref().is_some_and(|call| call.step == *step) =>
-            {
-                self.call = None;
+            | E::StepCanceled { step, .. } => {
+                self.calls.remove(step);
             }
             E::BudgetExceeded { scope, on_exceeded: OnExceeded::Park, renews_at, .. } => {
                 self.over_budget = Some(OverBudget { scope: *scope, renews_at: *renews_at });
@@ -286,10 +303,10 @@ impl RunState {
         }
     }
 
-    fn take_spend(&mut self, usage: Usage, spend: Spend) {
+    fn take_spend(&mut self, step: &StepKey, usage: Usage, spend: Spend) {
         self.usage = self.usage.plus(usage);
         self.spend = self.spend.plus(spend);
-        self.call = None;
+        self.calls.remove(step);
     }
 
     fn start(
@@ -386,15 +403,20 @@ impl RunState {
         self.spend
     }
 
-    /// The model call that has not ended.
+    /// The model calls that have not ended, by step.
+    pub fn calls(&self) -> impl Iterator<Item = &OpenCall> {
+        self.calls.values()
+    }
+
+    /// The model call of a step, if it has not ended.
     #[must_use]
-    pub const fn call(&self) -> Option<&OpenCall> {
-        self.call.as_ref()
+    pub fn call(&self, step: &StepKey) -> Option<&OpenCall> {
+        self.calls.get(step)
     }
 
     /// Remembers how much of a reply was heard, which no event says until the next heartbeat.
     pub(crate) fn hear(&mut self, step: &StepKey, pieces: u64) {
-        if let Some(call) = self.call.as_mut().filter(|call| call.step == *step) {
+        if let Some(call) = self.calls.get_mut(step) {
             call.pieces = call.pieces.max(pieces);
         }
     }

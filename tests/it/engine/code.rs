@@ -68,7 +68,7 @@ fn three(
     }
 }
 
-async fn kill(handle: EngineHandle) {
+pub(super) async fn kill(handle: EngineHandle) {
     drop(handle);
     tokio::task::yield_now().await;
 }

@@ -11,13 +11,13 @@ use super::{
     turn::Turn,
 };
 use crate::{
+    agent::ModelName,
     budget::{Budget, BudgetResource, BudgetScope, Day, OnExceeded, Spend},
     engine::budgets::{Estimate, call_id},
     event::EventBody,
     id::StepKey,
     limits,
     llm::{MicroUsd, Price},
-    run::Run,
     step::{EffectPolicy, StepError},
     store::StoreError,
     time,
@@ -91,7 +91,7 @@ impl Driver {
                 self.look |= self.signalled.take_changed();
                 if self.is_stale(&turn) {
                     // Asked again, the same reservation is used; at rest it is given back.
-                    self.granted = Some((turn.step, turn.attempt));
+                    self.granted.insert(turn.step, turn.attempt);
                     return Ok(());
                 }
                 self.start_turn(turn).map(drop)
@@ -113,9 +113,9 @@ impl Driver {
         held || (!turn.compacts() && self.state.machine().unread_upto() > turn.directives_upto)
     }
 
-    /// Gives back what was reserved for a call that was not begun.
+    /// Gives back what was reserved for calls that were not begun.
     pub(super) fn give_back_grant(&mut self) {
-        if let Some((step, attempt)) = self.granted.take() {
+        for (step, attempt) in std::mem::take(&mut self.granted) {
             self.unreserve(&step, attempt);
         }
     }
@@ -123,7 +123,11 @@ impl Driver {
     fn over_own_budget(&self, turn: &Turn, price: Option<&Price>) -> Option<Exceeded> {
         let reply = turn.reply_max().min(limits::REPLY_TOKENS_MIN);
         let least = Estimate { prompt: turn.corrected, reply }.spend(price);
-        let spent = self.spent();
+        // The code of a workflow may have other calls under way.
+        let open = self.state.calls().filter(|call| call.step != turn.step);
+        let spent = open.fold(self.spent(), |spent, call| {
+            spent.plus(Spend { requests: 1, tokens: call.estimated, ..Spend::default() })
+        });
         let own = self.state.budget().map(|budget| (BudgetScope::Run, *budget));
         // The time of a tree is that of its first run, which is this one as long as it has no parent.
         let tree = self.run.spec.tree_budget.filter(|_| self.run.parent_id.is_none());
@@ -187,11 +191,11 @@ impl Driver {
         attempt: u32,
         exceeded: &Exceeded,
     ) -> Result<bool, Stop> {
-        self.give_back_grant();
+        self.granted.remove(step);
         self.unreserve(step, attempt);
         let daily = matches!(exceeded.scope, BudgetScope::ProjectDay | BudgetScope::Day);
         let renews_at = daily.then(|| Day::of(self.inner.clock.now()).next());
-        let message = exceeded.message(&self.run);
+        let message = exceeded.message(&self.model_of(step));
         warn!(scope = exceeded.scope.as_str(), %message, "budget exceeded");
         let open = self.state.step(step).is_some_and(|step| !step.status.is_terminal());
         if open && exceeded.on_exceeded == OnExceeded::Fail {
@@ -224,12 +228,12 @@ impl Driver {
 }
 
 impl Exceeded {
-    fn message(&self, run: &Run) -> String {
+    fn message(&self, model: &ModelName) -> String {
         if self.unpriced {
             return format!(
                 "{} limits money, but nobody knows the price of {}; say what it costs in the \
                  models file, or limit tokens instead",
-                self.scope, run.spec.agent.model
+                self.scope, model
             );
         }
         let (limit, spent) = (self.shown(self.limit), self.shown(self.spent));

@@ -23,7 +23,7 @@ pub(super) struct Heard {
 impl Driver {
     /// Books what an attempt took, in place of what was reserved for it.
     pub(super) fn book(&mut self, step: &StepKey, attempt: u32, amount: Spend) {
-        let lines = self.inner.spend_lines(&self.run, self.run.spec.agent.model.provider());
+        let lines = self.inner.spend_lines(&self.run, self.model_of(step).provider());
         self.outbox.bookings.push(Booking { id: call_id(step, attempt), amount, lines });
     }
 
@@ -37,12 +37,10 @@ impl Driver {
     /// the service reported them or they were heard.
     pub(super) fn charge(&mut self, step: &StepKey, heard: Heard) -> Result<(), Stop> {
         self.state.hear(step, heard.pieces);
-        let Some(call) = self.state.call().filter(|call| call.step == *step) else {
-            return Ok(());
-        };
+        let Some(call) = self.state.call(step) else { return Ok(()) };
         let usage = lost_call(&self.state, call, heard.usage);
         let (step, attempt) = (call.step.clone(), call.attempt);
-        let (spend, cost) = self.inner.charge(&self.run, &usage, millis(heard.busy));
+        let (spend, cost) = self.inner.charge(&call.model, &usage, millis(heard.busy));
         self.emit(EventBody::LlmCharged { step: step.clone(), attempt, usage, spend, cost })?;
         self.book(&step, attempt, spend);
         self.warn_of_budget()

@@ -39,7 +39,8 @@ impl Driver {
         if !matches!(rest, Rest::GoOn) {
             self.give_back_grant();
             // A call of a worker that was lost is paid for, whatever comes next.
-            if let Some(step) = self.state.call().map(|call| call.step.clone()) {
+            let open: Vec<StepKey> = self.state.calls().map(|call| call.step.clone()).collect();
+            for step in open {
                 self.charge(&step, Heard::default())?;
             }
         }
@@ -294,7 +295,7 @@ impl Driver {
                 active.cancel.cancel();
                 (step.clone(), active.attempt)
             })
-            .filter(|(step, _)| self.state.call().is_none_or(|call| call.step != *step))
+            .filter(|(step, _)| self.state.call(step).is_none())
             .collect();
         for (step, attempt) in not_begun {
             self.unreserve(&step, attempt);

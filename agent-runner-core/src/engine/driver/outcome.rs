@@ -147,7 +147,7 @@ impl Driver {
             Some(_) => Reply::Summary { text: compact::summary(&finished) },
             None => self.interpret(step, reading, &finished),
         };
-        let cost = self.inner.cost(&self.run.spec.agent.model, &finished);
+        let cost = self.inner.cost(&self.model_of(step), &finished);
         let money = cost.as_ref().map(|cost| cost.micro_usd);
         let full = reply == (Reply::ContextFull {});
         let summary = match &reply {
@@ -183,7 +183,7 @@ impl Driver {
         let rules = ReplyRules {
             mode: reading.mode,
             step,
-            output_schema: self.output_schema.as_deref(),
+            output_schema: reading.schema.as_deref().or(self.output_schema.as_deref()),
             has_tools: reading.has_tools,
             final_tool: schema.filter(|_| reading.final_tool),
         };

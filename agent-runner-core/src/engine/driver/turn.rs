@@ -19,6 +19,7 @@ use crate::{
     limits,
     llm::{CallCx, Capabilities, LlmProvider, LlmRequest, ToolSpec, estimate_tokens},
     machine::agent::{CONFIGURATION, Compaction, RequestRules, build_request, compact},
+    schema::Schema,
     step::{EffectPolicy, StepError, StepKind},
 };
 
@@ -67,6 +68,8 @@ pub(super) struct Reading {
     pub(super) final_tool: bool,
     /// Most tokens that a conversation should have, as the service counts.
     pub(super) room: Option<u64>,
+    /// The schema of the answer to the code of a workflow.
+    pub(super) schema: Option<Arc<Schema>>,
     /// Set when the reply is a summary.
     pub(super) compaction: Option<Compaction>,
     /// The estimate of the prompt.
@@ -78,6 +81,9 @@ pub(super) struct Reading {
 impl Driver {
     /// Asks the model, under this key; whether anything happened.
     pub(super) fn begin_model(&mut self, step: &StepKey) -> Result<bool, Stop> {
+        if self.state.machine().code().is_some() {
+            return self.begin_prompt(step);
+        }
         self.charge_lost(step)?;
         let Some(provider) = self.provider(step)? else { return Ok(true) };
         let model = self.run.spec.agent.model.clone();
@@ -95,6 +101,7 @@ impl Driver {
             final_tool: rules.answers_by_tool(),
             room,
             compaction: None,
+            schema: None,
             estimated,
             corrected,
         };
@@ -126,13 +133,14 @@ impl Driver {
             final_tool: false,
             room: None,
             compaction: Some(compaction.clone()),
+            schema: None,
             estimated,
             corrected: self.state.machine().corrected(estimated),
         };
         self.begin_turn(step, provider, request, reading, 0)
     }
 
-    fn begin_turn(
+    pub(super) fn begin_turn(
         &mut self,
         step: &StepKey,
         provider: Arc<dyn LlmProvider>,
@@ -141,7 +149,7 @@ impl Driver {
         directives_upto: u64,
     ) -> Result<bool, Stop> {
         let attempt = self.state.step(step).map_or(0, |earlier| earlier.attempts) + 1;
-        let model = self.run.spec.agent.model.clone();
+        let model = self.model_of(step);
         let longest =
             longest_reply(&self.inner.providers.capabilities(&model).capabilities, &reading);
         self.begin_within_budget(Turn {
@@ -160,16 +168,19 @@ impl Driver {
     }
 
     /// An attempt whose worker was lost may have been billed.
-    fn charge_lost(&mut self, step: &StepKey) -> Result<(), Stop> {
-        match self.state.call() {
-            Some(call) if call.step == *step => self.charge(step, Heard::default()),
-            _ => Ok(()),
+    pub(super) fn charge_lost(&mut self, step: &StepKey) -> Result<(), Stop> {
+        if self.state.call(step).is_none() {
+            return Ok(());
         }
+        self.charge(step, Heard::default())
     }
 
     /// The provider of the run's model; without one the step fails.
-    fn provider(&mut self, step: &StepKey) -> Result<Option<Arc<dyn LlmProvider>>, Stop> {
-        let model = self.run.spec.agent.model.clone();
+    pub(super) fn provider(
+        &mut self,
+        step: &StepKey,
+    ) -> Result<Option<Arc<dyn LlmProvider>>, Stop> {
+        let model = self.model_of(step);
         if let Some(provider) = self.inner.providers.get(model.provider()) {
             return Ok(Some(Arc::clone(provider)));
         }
@@ -201,7 +212,7 @@ impl Driver {
         (specs, RequestRules::resolve(agent.tool_mode, capabilities))
     }
 
-    fn tell_model_step(
+    pub(super) fn tell_model_step(
         &mut self,
         step: &StepKey,
         model: &ModelName,
@@ -218,7 +229,7 @@ impl Driver {
 
     /// Sends it.
     pub(super) fn start_turn(&mut self, turn: Turn) -> Result<bool, Stop> {
-        self.granted = None;
+        self.granted.remove(&turn.step);
         let Turn { step, attempt, model, request, estimated, provider, directives_upto, .. } = turn;
         let earlier = self.state.step(&step);
         let reason = earlier.map(|earlier| match &earlier.error {
