@@ -14,6 +14,7 @@ mod decision;
 mod desk;
 mod prompt;
 mod registry;
+mod task;
 mod work;
 
 pub use self::{
@@ -21,6 +22,7 @@ pub use self::{
     ctx::Ctx,
     decision::{Called, Decision, Difference, RecordKind},
     prompt::Prompt,
+    task::AgentTask,
     work::{StepCx, StepFailure},
 };
 pub(crate) use self::{

@@ -36,6 +36,9 @@ pub use crate::{llm::ToolSpec, step::EffectPolicy};
 /// Name of the tool that waits.
 pub const WAIT_TOOL: &str = "run.wait";
 
+/// Name of the tool that starts an agent.
+pub const AGENT_TOOL: &str = "agent.run";
+
 /// Name of the tool that asks.
 pub const ASK_TOOL: &str = "run.ask";
 

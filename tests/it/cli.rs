@@ -5,8 +5,15 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::Arc,
+    time::Duration,
 };
 
+use agent_runner_core::{
+    code::{CallError, Ctx},
+    engine::{Engine, NewRun},
+};
+use agent_runner_providers::{SqliteOptions, SqliteStore};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -178,6 +185,32 @@ fn a_replay_finds_the_same_decisions_or_names_the_first_that_differs() {
     assert!(told.contains(r#"this program ends with "Say hello""#), "{told}");
     let nothing = place.run(&["replay", "01930000-0000-7000-8000-000000000000"]);
     assert_eq!(nothing.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_replay_says_when_it_does_not_have_the_code_of_a_workflow() {
+    let place = Place::new();
+    let file = place.path().join("data/agent-runner.db");
+    let store = SqliteStore::open(SqliteOptions::new(file)).await.unwrap();
+    let engine = Engine::builder(Arc::new(store.clone()))
+        .workflow("half", 1, |_: Ctx, n: u64| async move { Ok::<_, CallError>(n / 2) })
+        .build()
+        .unwrap();
+    let handle = engine.start();
+    let run = engine.create_run(NewRun::workflow("half", 8)).await.unwrap().run;
+    engine.join(run.id, Duration::from_secs(20)).await.unwrap();
+    handle.shutdown(Duration::from_secs(5)).await;
+    store.close().await.unwrap();
+    let id = run.id.to_string();
+    let output = tokio::task::spawn_blocking(move || {
+        let json = place.json(&["replay", &id, "--json"]);
+        assert_eq!(json["without_code"], "`half` version 1");
+        place.run(&["replay", &id])
+    });
+    let output = output.await.unwrap();
+    assert!(output.status.success());
+    let told = stderr(&output);
+    assert!(told.contains("does not have the code of workflow `half` version 1"), "{told}");
 }
 
 #[test]
@@ -438,6 +471,7 @@ fn every_example_runs_offline_and_ends_well() {
         ("quickstart", "The run is complete"),
         ("custom_provider", "COMPLETED: \"desserts I ma stressed\""),
         ("custom_tool", "COMPLETED: \"Noted. There are 2 notes now.\""),
+        ("code_workflow", "COMPLETED: \"on its way\""),
         ("crash_recovery", "6 pieces of work, each done once"),
     ];
     for (name, said) in expected {

@@ -30,6 +30,10 @@ pub enum CallKind {
     Signal,
     /// A person's answer.
     Question,
+    /// An agent, as a run of its own.
+    Agent,
+    /// Another workflow, as a run of its own.
+    Child,
 }
 
 impl CallKind {
@@ -43,6 +47,8 @@ impl CallKind {
             Self::Sleep => "sleep",
             Self::Signal => "signal",
             Self::Question => "question",
+            Self::Agent => "agent",
+            Self::Child => "child",
         }
     }
 }

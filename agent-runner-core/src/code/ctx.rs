@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Call, CallError, CallKind, Desk, Prompt, RecordKind, StepCx, StepFailure, Work,
+    AgentTask, Call, CallError, CallKind, Desk, Prompt, RecordKind, StepCx, StepFailure, Work,
     call::{Read, typed},
     desk::Wanted,
     work::work,
@@ -118,6 +118,43 @@ impl Ctx {
             key,
             call: CallKind::Model,
             name: &name,
+            policy: None,
+            input,
+        });
+        self.make(wanted, None, typed)
+    }
+
+    /// Hands a task to an agent, which works on it as a run of its own, and gives its answer: a text, or
+    /// what its schema says. It has at most the run's tools, time and budget. Without a worker.
+    ///
+    /// # Errors
+    /// `Failed` with what the agent's run failed of; `Canceled` when somebody canceled it.
+    pub fn agent<T: DeserializeOwned>(&self, key: &str, task: impl Into<AgentTask>) -> Call<T> {
+        let wanted = to_json(task.into()).map(|input| Wanted {
+            key,
+            call: CallKind::Agent,
+            name: "assistant",
+            policy: None,
+            input,
+        });
+        self.make(wanted, None, typed)
+    }
+
+    /// Runs another workflow of this program, in its highest version, as a run of its own, and gives
+    /// its output. Without a worker.
+    ///
+    /// # Errors
+    /// As [`Self::agent`].
+    pub fn child<T: DeserializeOwned>(
+        &self,
+        key: &str,
+        workflow: &str,
+        input: impl Serialize,
+    ) -> Call<T> {
+        let wanted = to_json(input).map(|input| Wanted {
+            key,
+            call: CallKind::Child,
+            name: workflow,
             policy: None,
             input,
         });

@@ -8,8 +8,7 @@ use crate::{
     tool::{EffectPolicy, Tool, ToolCx, ToolError, ToolErrorKind, ToolInfo, ToolOutput, ToolSpec},
 };
 
-/// Name of the tool that starts an agent.
-pub const AGENT_TOOL: &str = "agent.run";
+pub use crate::tool::AGENT_TOOL;
 
 /// Describes the tool; the engine never calls it.
 #[derive(Debug)]

@@ -10,13 +10,13 @@ use serde_json::Value;
 use super::MachineCommand;
 use crate::{
     budget::OnExceeded,
-    code::{CallError, CallErrorKind, CallKind, Called, Decision, Prompt},
+    code::{AgentTask, CallError, CallErrorKind, CallKind, Called, Decision, Prompt},
     event::{EventBody, Reply},
     id::StepKey,
     message::ToolCall,
     run::{FailureReason, RunError, RunSpec},
     step::EffectPolicy,
-    tool::{ASK_TOOL, WAIT_TOOL},
+    tool::{AGENT_TOOL, ASK_TOOL, WAIT_TOOL},
 };
 
 /// What came back for a call.
@@ -71,11 +71,14 @@ impl Open {
         match self.call {
             CallKind::Function => MachineCommand::CallFunction { step, call: call(&self.name) },
             CallKind::Model => MachineCommand::CallModel { step },
-            CallKind::Tool => MachineCommand::CallTool { step, call: call(&self.name) },
+            CallKind::Tool | CallKind::Child => {
+                MachineCommand::CallTool { step, call: call(&self.name) }
+            }
             CallKind::Sleep | CallKind::Signal => {
                 MachineCommand::CallTool { step, call: call(WAIT_TOOL) }
             }
             CallKind::Question => MachineCommand::CallTool { step, call: call(ASK_TOOL) },
+            CallKind::Agent => MachineCommand::CallTool { step, call: call(AGENT_TOOL) },
         }
     }
 }
@@ -239,6 +242,20 @@ impl CodeMachine {
         self.open.contains_key(step)
     }
 
+    /// The workflow that a step runs.
+    #[must_use]
+    pub fn child(&self, step: &StepKey) -> Option<&str> {
+        let open = self.open.get(step).filter(|open| open.call == CallKind::Child)?;
+        Some(&open.name)
+    }
+
+    /// What a step hands to an agent.
+    #[must_use]
+    pub fn task(&self, step: &StepKey) -> Option<AgentTask> {
+        let open = self.open.get(step).filter(|open| open.call == CallKind::Agent)?;
+        serde_json::from_value(open.input.clone()).ok()
+    }
+
     fn is(&self, step: &StepKey, call: CallKind) -> bool {
         self.open.get(step).is_some_and(|open| open.call == call)
     }
@@ -254,7 +271,11 @@ impl CodeMachine {
     #[must_use]
     pub fn is_own(&self, step: &StepKey) -> bool {
         self.open.get(step).is_some_and(|open| match open.call {
-            CallKind::Sleep | CallKind::Signal | CallKind::Question => true,
+            CallKind::Sleep
+            | CallKind::Signal
+            | CallKind::Question
+            | CallKind::Agent
+            | CallKind::Child => true,
             CallKind::Function | CallKind::Tool | CallKind::Model => false,
         })
     }

@@ -33,6 +33,9 @@ impl Driver {
         if call.name == WAIT_TOOL && own {
             return self.begin_wait(step, call);
         }
+        if let Some(new) = self.child_of_code(step, call) {
+            return self.begin_child(step, call, new);
+        }
         let tool = match self.find(call, own) {
             Ok(tool) => tool,
             Err(refusal) => return self.answer_refusal(step, call, refusal),

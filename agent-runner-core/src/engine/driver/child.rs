@@ -56,15 +56,57 @@ impl Driver {
 
     /// Starts the agent that a call of `agent.run` asks for, or tells the model why not.
     pub(super) fn begin_agent(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
+        let new = self.agent_for(call);
+        self.begin_child(step, call, new)
+    }
+
+    /// Starts the run that a call asks for, or says why not.
+    pub(super) fn begin_child(
+        &mut self,
+        step: &StepKey,
+        call: &ToolCall,
+        new: NewRun,
+    ) -> Result<bool, Stop> {
         self.tell_tool_started(step, call, StepKind::Child, EffectPolicy::Pure, 1)?;
-        if let Err(refused) = self.start_child(step, self.agent_for(call), false)? {
-            let mut said = format!("No agent was started: {refused}");
+        if let Err(refused) = self.start_child(step, new, false)? {
+            let mut said = format!("No run was started: {refused}");
             for field in refused.fields() {
                 let _ = write!(said, "\n{} {}", field.pointer, field.detail);
             }
             self.fail_tool(step, call, ToolErrorKind::InvalidArgs, said)?;
         }
         Ok(true)
+    }
+
+    /// The run that the code of a workflow wants, if that is what it called for.
+    pub(super) fn child_of_code(&self, step: &StepKey, call: &ToolCall) -> Option<NewRun> {
+        let code = self.state.machine().code()?;
+        let own = &self.run.spec.agent;
+        let mut new = NewRun {
+            model: Some(own.model.to_string()),
+            max_steps: Some(own.max_steps),
+            reasoning: own.reasoning,
+            budget: self.state.budget().copied(),
+            priority: self.run.priority,
+            ..NewRun::default()
+        };
+        if let Some(name) = code.child(step) {
+            new.name = Some(name.to_owned());
+            new.workflow = NewRun::workflow(name, call.arguments.clone()).workflow;
+            return Some(new);
+        }
+        let task = code.task(step)?;
+        new.goal = task.goal;
+        new.instructions = task.instructions;
+        new.tools = task.tools;
+        new.tool_mode = own.tool_mode;
+        new.output_schema = task.output_schema;
+        new.temperature = own.temperature;
+        new.max_steps = task.max_steps.or(new.max_steps);
+        if let Some(model) = task.model {
+            new.model = Some(model.to_string());
+        }
+        Some(new)
     }
 
     /// The run for a call of `agent.run`: as its parent is, but for what the call says. Rules that the
@@ -93,13 +135,21 @@ impl Driver {
         }
     }
 
-    /// Ends a call of `agent.run` whose agent ended; whether it did.
+    /// Ends a call whose run ended; whether it did.
     pub(super) fn look_at_agent(&mut self, step: &StepKey, call: &ToolCall) -> Result<bool, Stop> {
         let Some(child) = self.state.children().of(step) else { return Ok(false) };
         let (id, Some(end)) = (child.run, child.end.clone()) else { return Ok(false) };
         let origin = end.untrusted.then(|| format!("run:{id}"));
+        let what = if call.name == AGENT_TOOL { "agent" } else { "workflow" };
         let failed = |said: String| {
-            let problem = ToolError::new(ToolErrorKind::Conflict, said);
+            // The code of a workflow tells a run that was canceled from one that failed.
+            let kind = match end.status {
+                RunStatus::Canceled if self.state.machine().code().is_some() => {
+                    ToolErrorKind::Cancelled
+                }
+                _ => ToolErrorKind::Conflict,
+            };
+            let problem = ToolError::new(kind, said);
             match &origin {
                 Some(origin) => problem.untrusted(origin.clone()),
                 None => problem,
@@ -112,11 +162,11 @@ impl Driver {
                 self.succeed_tool(step, call, output, 0)?;
             }
             (_, Some(error)) => {
-                let said = format!("The agent failed: {}", error.message);
+                let said = format!("The {what} failed: {}", error.message);
                 self.fail_tool_as(step, call, &failed(said))?;
             }
             (status, None) => {
-                let said = format!("The agent did not finish: its run {id} is {status}.");
+                let said = format!("The {what} did not finish: its run {id} is {status}.");
                 self.fail_tool_as(step, call, &failed(said))?;
             }
         }
