@@ -10,8 +10,8 @@ use agent_runner_core::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::people::Accepted;
-use crate::engine::fixture::check_journal;
+use super::{people::Accepted, world::children};
+use crate::engine::fixture::{check_journal, events};
 
 /// The key under which a step's effects are known.
 fn key(run: RunId, step: &str) -> String {
@@ -77,5 +77,30 @@ pub(super) async fn what_was_accepted_counts(engine: &Engine, run: &Run, accepte
             let times = told.matches(&format!("{message}\"")).count();
             assert_eq!(times, 1, "`{message}` was accepted and read {times} times: {told}");
         }
+    }
+}
+
+/// A run that ended has no child that goes on.
+pub(super) async fn nobody_outlives_its_parent(engine: &Engine, id: RunId) {
+    let run = engine.run(id).await.unwrap();
+    for child in children(engine, id).await {
+        let both = run.status.is_terminal() && !child.status.is_terminal();
+        assert!(!both, "it goes on without its parent: {child:#?}");
+    }
+}
+
+/// A parent learns of the end of each child once, unless it ended before.
+pub(super) async fn a_parent_learns_of_each_end_once(engine: &Engine, run: &Run) {
+    let journal = events(engine, run.id).await;
+    for child in children(engine, run.id).await {
+        let id = child.id.to_string();
+        let count = |kind: &str| {
+            let about = journal.iter().filter(|event| event.payload["child"] == id.as_str());
+            about.filter(|event| event.kind == kind).count()
+        };
+        assert_eq!(count("child.started"), 1, "{id}");
+        let learned = count("child.finished");
+        let late = child.finished_at >= run.finished_at && run.status != RunStatus::Completed;
+        assert!(learned == 1 || (learned == 0 && late), "{learned} times: {child:#?}");
     }
 }

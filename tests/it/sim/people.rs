@@ -12,7 +12,7 @@ use agent_runner_core::{
 use futures::StreamExt as _;
 use serde_json::json;
 
-use super::chance::Chance;
+use super::{chance::Chance, world::with_descendants};
 
 /// What was accepted of a run.
 #[derive(Debug, Default)]
@@ -33,7 +33,8 @@ pub(super) async fn interfere(
     let mut number = 0;
     while tokio::time::Instant::now() < end {
         tokio::time::sleep(chance.time(pause)).await;
-        let id = runs[chance.index(runs.len())];
+        let all = with_descendants(engine, runs).await;
+        let id = all[chance.index(all.len())];
         number += 1;
         let so_far = accepted.entry(id).or_default();
         // Refusals are answers; what was accepted is held against the engine.
@@ -89,7 +90,7 @@ async fn answer(engine: &Engine, id: RunId, chance: &Chance) {
 pub(super) async fn help_to_the_end(engine: &Engine, runs: &[RunId], chance: &Chance) {
     for round in 0.. {
         let mut open = Vec::new();
-        for id in runs {
+        for id in &with_descendants(engine, runs).await {
             let run = engine.run(*id).await.unwrap();
             if run.status.is_terminal() {
                 continue;

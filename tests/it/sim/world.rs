@@ -10,8 +10,9 @@ use agent_runner_core::{
         BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmProvider, LlmRequest, ModelInfo,
         ProviderError,
     },
+    run::Run,
     step::EffectPolicy,
-    store::{EventQuery, InMemoryStore, Store},
+    store::{EventQuery, InMemoryStore, Order, RunQuery, Store},
     testing::{Fault, FaultyStore, ScriptedModel, SequentialIds, Turn, Weather, WriteCall},
     time::Clock,
 };
@@ -135,17 +136,51 @@ impl LlmProvider for Service {
 }
 
 /// What the agents of a world do.
-fn script(chance: &Chance) -> Vec<Turn> {
+fn script(chance: &Chance, families: bool) -> Vec<Turn> {
     let policies = ["pure", "idempotent", "at_most_once", "ask", "reconcile"];
     let call = || (policies[chance.index(policies.len())].to_owned(), json!({}));
-    let turns = 1 + chance.below(5);
-    let turn = |_| match chance.below(8) {
+    let turns = 1 + chance.below(if families { 3 } else { 5 });
+    let agent = || ("agent.run".to_owned(), json!({"goal": "go"}));
+    let turn = |_| match chance.below(if families { 10 } else { 8 }) {
         0 => Turn::tool("run.wait", json!({"seconds": chance.below(300)})),
         1 => Turn::tool("run.wait", json!({"signal": "go"})),
         2 => Turn::tool("run.wait", json!({"signal": "go", "seconds": 60 + chance.below(300)})),
-        n => Turn::Tools((0..1 + n % 4).map(|_| call()).collect()),
+        n @ 3..8 => Turn::Tools((0..1 + n % 4).map(|_| call()).collect()),
+        8 => Turn::Tools(vec![call(), agent()]),
+        _ => Turn::Tools(vec![agent(), agent()]),
     };
     (0..turns).map(turn).chain([Turn::text("done")]).collect()
+}
+
+/// Whether the agents of a world start others. Not in all, so that what once found a defect stays the
+/// history that it was.
+const fn has_families(seed: u64) -> bool {
+    matches!(seed % 5, 2 | 3)
+}
+
+/// The runs and all that descend from them.
+pub(super) async fn with_descendants(engine: &Engine, runs: &[RunId]) -> Vec<RunId> {
+    let mut all = runs.to_vec();
+    let mut n = 0;
+    while let Some(parent) = all.get(n).copied() {
+        for child in children(engine, parent).await {
+            if !all.contains(&child.id) {
+                all.push(child.id);
+            }
+        }
+        n += 1;
+    }
+    all
+}
+
+pub(super) async fn children(engine: &Engine, parent: RunId) -> Vec<Run> {
+    let query = RunQuery {
+        parent_id: Some(parent),
+        order: Order::Ascending,
+        limit: 1_000,
+        ..RunQuery::default()
+    };
+    engine.runs(&query).await.unwrap()
 }
 
 /// All that workers share.
@@ -164,7 +199,8 @@ impl World {
     fn new(seed: u64) -> Self {
         let chance = Chance::new(seed);
         let clock = PausedClock(tokio::time::Instant::now());
-        let model = ScriptedModel::new(script(&chance));
+        let families = has_families(seed);
+        let model = ScriptedModel::new(script(&chance, families));
         Self {
             store: Arc::new(InMemoryStore::with_clock(Arc::new(clock))),
             ids: Arc::new(SequentialIds::new()),
@@ -265,7 +301,9 @@ async fn history(seed: u64) -> String {
     let engine = world.engine(Arc::clone(&world.store));
     let mut runs: Vec<RunId> = Vec::new();
     for _ in 0..1 + world.chance.below(4) {
-        let new = NewRun { max_steps: Some(200), ..NewRun::new("go") };
+        let all = ["*".to_owned(), "agent.run".to_owned()];
+        let tools = has_families(seed).then(|| all.to_vec());
+        let new = NewRun { max_steps: Some(200), tools, ..NewRun::new("go") };
         runs.push(engine.create_run(new).await.unwrap().run.id);
     }
     let watchers: Vec<_> = runs.iter().map(|id| tokio::spawn(watch(engine.clone(), *id))).collect();
@@ -283,17 +321,19 @@ async fn history(seed: u64) -> String {
     let last = world.worker();
     // What was under way comes to rest.
     tokio::time::sleep(Duration::from_secs(60)).await;
-    for id in &runs {
-        invariants::no_signal_is_forgotten(&engine, *id).await;
+    for id in with_descendants(&engine, &runs).await {
+        invariants::no_signal_is_forgotten(&engine, id).await;
+        invariants::nobody_outlives_its_parent(&engine, id).await;
     }
     help_to_the_end(&engine, &runs, &world.chance).await;
 
     let effects = world.effects.lock().unwrap().clone();
     let nothing = super::people::Accepted::default();
     let mut told = String::new();
-    for id in &runs {
+    for id in &with_descendants(&engine, &runs).await {
         let run = engine.run(*id).await.unwrap();
         invariants::the_journal_is_whole(&engine, &run).await;
+        invariants::a_parent_learns_of_each_end_once(&engine, &run).await;
         invariants::effects_follow_their_policy(&engine, &run, &effects).await;
         let accepted = accepted.get(id).unwrap_or(&nothing);
         invariants::what_was_accepted_counts(&engine, &run, accepted).await;
