@@ -14,6 +14,7 @@ mod code;
 mod control;
 mod driver;
 mod error;
+mod family;
 mod files;
 mod fork;
 mod inbox;
@@ -41,6 +42,7 @@ pub use self::{
     builder::{BuildError, EngineBuilder, EngineOptions},
     bulk::{ManyDone, ManyRuns},
     error::{EngineError, EngineErrorKind, FieldError},
+    family::{Family, Member},
     fork::NewFork,
     inbox::NewMessage,
     invoke::{InvokeError, Invoked, ToolPreview},

@@ -54,6 +54,8 @@ pub const MALFORMED_ATTEMPTS_MAX: u32 = 2;
 pub const CHILD_DEPTH_MAX: u32 = 5;
 /// Runs that one run may start: what one transaction cancels with their parent.
 pub const CHILDREN_MAX: u32 = 1_000;
+/// Most runs of one family that are shown at once: what a person or a page can take in.
+pub const FAMILY_MAX: usize = 1_000;
 /// Times a run may lose its worker in a row before it is parked as poison.
 pub const RECOVERIES_MAX: u32 = 10;
 /// First delay between two tries; doubles, with full jitter, up to [`RETRY_DELAY_MAX`].

@@ -21,6 +21,7 @@ pub(crate) mod run;
 pub(crate) mod settings;
 pub(crate) mod step;
 pub(crate) mod tool;
+pub(crate) mod tree;
 pub(crate) mod usage;
 pub(crate) mod web;
 pub(crate) mod worker;

@@ -94,6 +94,7 @@ fn about_runs() -> OpenApiRouter<Api> {
         .routes(routes!(fork::fork))
         .routes(routes!(fork::rerun))
         .routes(routes!(run::usage))
+        .routes(routes!(run::tree))
         .routes(routes!(run::transcript))
         .routes(routes!(step::list))
         .routes(routes!(step::get))

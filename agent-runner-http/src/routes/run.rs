@@ -20,6 +20,7 @@ use crate::{
         message::{Message, Transcript},
         page::List,
         run::{Run, RunDetail, StepsSummary, parse_status},
+        tree::Tree,
         usage::RunUsage,
     },
     extract::{Body, FromQuery, Page, Parameters, Query, RunPath},
@@ -157,7 +158,7 @@ pub(crate) async fn patch(
     responses(
         (status = 204, description = "It is gone"),
         (status = 404, description = "Unknown run", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "It has not ended", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "It has not ended, or a run that it started has not", body = ProblemBody, content_type = "application/problem+json"),
         (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
 ))]
 pub(crate) async fn delete(
@@ -205,6 +206,22 @@ pub(crate) async fn usage(
     Query(()): Query<()>,
 ) -> Result<Json<RunUsage>, Problem> {
     Ok(Json(RunUsage::new(id.to_string(), api.engine().usage(id).await?)))
+}
+
+/// A run and all that descends from it.
+#[utoipa::path(get, path = "/runs/{id}/tree", tag = "runs",
+    params(("id" = String, Path, description = "The run")),
+    responses(
+        (status = 200, description = "The family from this run down, with the totals of each branch", body = Tree),
+        (status = 404, description = "Unknown run", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(crate) async fn tree(
+    State(api): State<Api>,
+    RunPath(id): RunPath,
+    Query(()): Query<()>,
+) -> Result<Json<Tree>, Problem> {
+    Ok(Json(api.engine().family(id).await?.into()))
 }
 
 /// The conversation of a run.

@@ -296,3 +296,27 @@ async fn a_budget_is_checked_shown_spent_and_raised() {
     assert_eq!(late.status, 409);
     assert_eq!(late.json()["code"], "invalid_transition");
 }
+
+#[tokio::test]
+async fn a_run_shows_what_descends_from_it() {
+    let agents = Turn::tool("agent.run", json!({"goal": "a part"}));
+    let service = Setup::new([agents, Turn::text("done")]).start();
+    let body = json!({"goal": "all", "tools": ["agent.run"]});
+    let id = service.post("/runs", &body).await.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(service.join(&id).await["status"], "COMPLETED");
+    let tree = service.get(&format!("/runs/{id}/tree")).await.json();
+    assert_eq!((&tree["complete"], tree["items"].as_array().unwrap().len()), (&json!(true), 2));
+    let [run, child] = [0, 1].map(|n| tree["items"][n].clone());
+    assert_eq!(
+        (&run["id"], &run["parent_id"], &run["step"]),
+        (&json!(id), &Value::Null, &Value::Null)
+    );
+    assert_eq!((&run["level"], &child["level"]), (&json!(0), &json!(1)));
+    assert_eq!((&child["parent_id"], &child["step"]), (&json!(id), &json!("turn.1.tool.1")));
+    assert_eq!((&child["goal"], &child["status"]), (&json!("a part"), &json!("COMPLETED")));
+    let requests = |item: &Value| item["spend"]["requests"].as_u64().unwrap();
+    assert!(requests(&run) > requests(&child) && requests(&child) > 0, "{tree}");
+    let list = service.get(&format!("/runs?parent_id={id}")).await.json();
+    assert_eq!(list["items"][0]["id"], child["id"]);
+    assert_eq!(service.get("/runs/0199d3f0-0000-7000-8000-000000000000/tree").await.status, 404);
+}

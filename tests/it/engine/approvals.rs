@@ -270,7 +270,7 @@ async fn an_agent_asks_a_person_and_gets_an_answer_that_fits() {
 }
 
 /// A tool that reads what a stranger wrote.
-fn page() -> impl Tool {
+pub(super) fn page() -> impl Tool {
     #[derive(serde::Deserialize, schemars::JsonSchema)]
     #[serde(deny_unknown_fields)]
     struct Nothing {}

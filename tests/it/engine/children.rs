@@ -10,6 +10,7 @@ use agent_runner_core::{
     limits,
     llm::LlmRequest,
     message::{Part, Role},
+    policy::ToolPolicy,
     run::{ChildOf, FailureReason, Lineage, ParkReason, Run, RunStatus},
     step::{EffectPolicy, StepStatus},
     store::{Beginning, Ready, RunQuery, Store},
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::{
     answering::{Answering, calls, says, tokens},
+    approvals::page,
     fixture::*,
 };
 
@@ -521,4 +523,85 @@ async fn a_fork_keeps_what_children_said_and_begins_open_ones_anew() {
     assert_eq!((alone.parent_id, alone.spec.awaited_by()), (None, None), "a fork is no child");
     let step = engine.step(id, &StepKey::new("turn.1.tool.2")).await.unwrap();
     assert_eq!(step.step.status, StepStatus::Succeeded);
+}
+
+on_every_store!(a_family_is_shown_level_by_level_with_what_each_branch_used);
+async fn a_family_is_shown_level_by_level_with_what_each_branch_used() {
+    let Family { world, .. } = a_family();
+    let (engine, _handle) = world.start().await;
+    let id = create(&engine, parent("ask ask 1; ask 2")).await;
+    ended(&engine, id).await;
+    let family = engine.family(id).await.unwrap();
+    assert!(family.complete);
+    let seen: Vec<(&str, u32, u64)> = family
+        .members
+        .iter()
+        .map(|member| (member.run.spec.goal.as_str(), member.level, member.spend.requests))
+        .collect();
+    // An agent that hands something on asks its model twice, the others once.
+    assert_eq!(seen, [("ask ask 1; ask 2", 0, 6), ("ask 1", 1, 3), ("2", 1, 1), ("1", 2, 1)]);
+    assert_eq!(family.members[0].usage.total(), Some(60));
+    let branch = engine.family(family.members[1].run.id).await.unwrap();
+    let levels: Vec<u32> = branch.members.iter().map(|member| member.level).collect();
+    assert_eq!((levels, branch.members[0].spend.requests), (vec![0, 1], 3));
+}
+
+#[tokio::test]
+async fn what_a_policy_denies_a_run_it_denies_those_that_descend_from_it() {
+    let Family { world, tool, gate, .. } = a_family();
+    gate.open();
+    let (engine, _handle) = world.start().await;
+    let mut policy = ToolPolicy::default();
+    policy.deny = vec!["ledger".to_owned()];
+    let new = NewRun { tool_policy: Some(policy), ..parent("ask ask call ledger") };
+    let id = create(&engine, new).await;
+    ended(&engine, id).await;
+    let family = engine.family(id).await.unwrap();
+    let last = family.members.last().unwrap();
+    assert_eq!((last.level, last.run.status), (2, RunStatus::Completed));
+    assert!(last.run.output.as_ref().unwrap().to_string().contains("ledger"), "{last:?}");
+    assert!(tool.effects().is_empty());
+    let fork = engine.fork(last.run.id, NewFork { event: Some(1), ..NewFork::default() }).await;
+    ended(&engine, fork.unwrap().run.id).await;
+    assert!(tool.effects().is_empty(), "a fork of a descendant is held to it too");
+}
+
+#[tokio::test]
+async fn what_strangers_wrote_stays_marked_on_its_way_through_a_family() {
+    // The parent reads a stranger's words and asks an agent; what that one says is marked, too.
+    let model = Answering::new(|request, _| {
+        let read = request.messages.iter().filter(|message| message.role == Role::Tool).count();
+        Ok(match (goal(request).as_str(), read) {
+            ("parent", 0) => calls(&[("a", "page", json!({}))], tokens(1, 1)),
+            ("parent", 1) => calls(&[("b", AGENT_TOOL, json!({"goal": "child"}))], tokens(1, 1)),
+            _ => says("done", tokens(1, 1)),
+        })
+    });
+    let world = World::new([]).with_provider(model).with_tool(page());
+    let (engine, _handle) = world.start().await;
+    let tools = Some(vec![AGENT_TOOL.to_owned(), "page".to_owned()]);
+    let id = create(&engine, NewRun { tools, ..NewRun::new("parent") }).await;
+    ended(&engine, id).await;
+    let child = only_child(&engine, id).await;
+    assert!(
+        engine.fold(child.id).await.unwrap().hands().is_untrusted(),
+        "it was asked by one that is"
+    );
+    let completed = events(&engine, id).await.into_iter().rfind(|e| e.kind == "tool.completed");
+    assert_eq!(completed.unwrap().payload["untrusted"], json!(format!("run:{}", child.id)));
+}
+
+#[tokio::test]
+async fn the_time_of_a_trees_budget_counts_from_its_beginning() {
+    let Family { world, gate, .. } = a_family();
+    let (engine, _handle) = world.start().await;
+    let tree_budget = Some(Budget { seconds: Some(1_000), ..Budget::default() });
+    let id = create(&engine, NewRun { tree_budget, ..parent("ask call ledger") }).await;
+    gate.wait_for_arrival().await;
+    let child = only_child(&engine, id).await;
+    let begun = engine.run(id).await.unwrap().created_at;
+    let seconds = child.spec.tree_budget.unwrap().seconds.unwrap();
+    let ends =
+        |run: jiff::Timestamp, seconds: u64| run.as_second() + i64::try_from(seconds).unwrap();
+    assert!((ends(begun, 1_000) - ends(child.created_at, seconds)).abs() <= 1);
 }

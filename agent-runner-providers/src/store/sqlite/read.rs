@@ -22,6 +22,19 @@ use sqlx::{
 use super::{error::store_error, plan::no_run, prepare::micros, spend};
 use crate::store::rows;
 
+/// A statement of two files.
+macro_rules! listing {
+    ($from:literal, $which:literal) => {
+        concat!(
+            include_str!(concat!("statements/", $from, ".sql")),
+            include_str!(concat!("statements/", $which, ".sql"))
+        )
+    };
+}
+
+/// The children of a run, oldest first: found by an index of their own.
+pub(super) const CHILDREN: &str = listing!("runs_children", "runs_ascending");
+
 /// The connections that read, and what to say when they cannot.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -69,9 +82,12 @@ impl Reader {
 
     pub(super) async fn runs(&self, query: &RunQuery) -> Result<Vec<Run>, StoreError> {
         let statuses: Vec<&str> = query.statuses.iter().map(|status| status.as_str()).collect();
-        let sql = match query.order {
-            Order::Ascending => include_str!("statements/runs_ascending.sql"),
-            Order::Descending => include_str!("statements/runs_descending.sql"),
+        // The children of a run are few among many runs, and have an index of their own.
+        let sql = match (query.parent_id, query.order) {
+            (None, Order::Ascending) => listing!("runs_all", "runs_ascending"),
+            (None, Order::Descending) => listing!("runs_all", "runs_descending"),
+            (Some(_), Order::Ascending) => CHILDREN,
+            (Some(_), Order::Descending) => listing!("runs_children", "runs_descending"),
         };
         let statement = sqlx::query(sql)
             .bind(query.after.map(run_bytes))

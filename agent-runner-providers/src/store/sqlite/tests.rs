@@ -180,6 +180,7 @@ async fn no_statement_of_the_hot_path_scans_a_table() {
         spend::SPENT_ACCOUNT_DAY,
         spend::SPENT_PROJECTS,
         spend::SPENT_PROJECTS_DAY,
+        read::CHILDREN,
         include_str!("statements/blob_put.sql"),
         include_str!("statements/claimable.sql"),
         include_str!("statements/claim.sql"),

@@ -1,4 +1,3 @@
-SELECT run.*, request.* FROM run JOIN request ON request.run_id = run.id
 WHERE ($1 IS NULL OR run.id > $1)
     AND ($2 IS NULL OR run.status IN (SELECT value FROM json_each($2)))
     AND ($3 IS NULL OR request.project_id = $3)
