@@ -605,3 +605,27 @@ async fn the_time_of_a_trees_budget_counts_from_its_beginning() {
         |run: jiff::Timestamp, seconds: u64| run.as_second() + i64::try_from(seconds).unwrap();
     assert!((ends(begun, 1_000) - ends(child.created_at, seconds)).abs() <= 1);
 }
+
+#[tokio::test]
+async fn a_family_that_is_too_large_is_cut_and_says_so() {
+    let Family { world, .. } = a_family();
+    let engine = world.engine().await;
+    let id = create(&engine, NewRun::new("the first")).await;
+    let first = engine.run(id).await.unwrap();
+    let child_of = async |parent: RunId| {
+        let child = RunId::from_uuid(engine.ids().next());
+        let run = Run { id: child, parent_id: Some(parent), last_seq: 0, ..first.clone() };
+        let beginning = Beginning::new(Vec::new(), Ready::Never);
+        engine.store().create(run, beginning).await.unwrap().run.id
+    };
+    let child = child_of(id).await;
+    for _ in 0..limits::FAMILY_MAX - 2 {
+        child_of(child).await;
+    }
+    let family = engine.family(id).await.unwrap();
+    assert_eq!((family.members.len(), family.complete), (limits::FAMILY_MAX, true));
+    let last = child_of(child).await;
+    let family = engine.family(id).await.unwrap();
+    assert_eq!((family.members.len(), family.complete), (limits::FAMILY_MAX, false));
+    assert!(family.members.iter().all(|member| member.run.id != last), "the newest is left out");
+}
