@@ -332,6 +332,9 @@ impl Desk {
         if slot.answer.is_none() && self.may_decide(&state) {
             state.decide(Decision::Dropped { step: step.clone() }, Value::Null);
         }
+        // What a step captured may come back here when it is dropped.
+        drop(state);
+        drop(slot);
     }
 
     /// Gives a call its answer.
@@ -342,9 +345,9 @@ impl Desk {
             return if made { Delivery::Dropped } else { Delivery::NeverCalled };
         };
         slot.answer = Some(answer);
-        slot.work = None;
-        let waker = slot.waker.take();
+        let (work, waker) = (slot.work.take(), slot.waker.take());
         drop(state);
+        drop(work);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -362,9 +365,13 @@ impl Desk {
         lock(&self.state).decide(Decision::Finished { output, error }, Value::Null);
     }
 
-    /// From now on nothing that the code does counts.
+    /// From now on nothing that the code does counts. A step that captured a `Ctx` is let go.
     pub(crate) fn close(&self) {
-        lock(&self.state).closed = true;
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let slots = std::mem::take(&mut state.slots);
+        drop(state);
+        drop(slots);
     }
 
     /// What performs a step that waits for it.

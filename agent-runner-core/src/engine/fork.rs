@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 
-use super::{Engine, EngineError, EngineErrorKind, FieldError, NewRun, journal, journal::StepRows};
+use super::{
+    Engine, EngineError, EngineErrorKind, FieldError, NewRun, NewWorkflow, journal,
+    journal::StepRows,
+};
 use crate::{
     budget::Budget,
     event::EventBody,
@@ -24,6 +27,9 @@ pub struct NewFork {
     pub event: Option<u64>,
     /// What the agent is to do.
     pub goal: Option<String>,
+    /// What the workflow gets. Code that decides otherwise with it than it had decided until the event
+    /// parks the fork; from event 1 it is free.
+    pub inputs: Option<Value>,
     /// A name for people.
     pub name: Option<String>,
     /// The model, `provider/model`.
@@ -58,7 +64,14 @@ impl NewFork {
     /// What is asked for, on the whole.
     fn onto(self, source: &Run) -> NewRun {
         let old = NewRun::like(source);
+        let workflow = match (old.workflow, self.inputs) {
+            (Some(workflow), Some(input)) => Some(NewWorkflow { input, ..workflow }),
+            // A workflow without a name is refused.
+            (None, Some(input)) => Some(NewWorkflow { name: String::new(), version: None, input }),
+            (workflow, None) => workflow,
+        };
         NewRun {
+            workflow,
             goal: self.goal.unwrap_or(old.goal),
             name: self.name.or(old.name),
             model: self.model.or(old.model),

@@ -2,6 +2,9 @@
 //! code: the engine polls the code and writes its decisions down; from them the machine knows which
 //! calls are open.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

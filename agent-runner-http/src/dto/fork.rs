@@ -38,6 +38,8 @@ macro_rules! changes {
             $($(#[$fdoc])* $field: $ty,)?
             /// What the agent is to do.
             goal: Option<String>,
+            /// What the workflow gets.
+            inputs: Option<Value>,
             /// A name for people.
             name: Option<String>,
             /// The model, `provider/model`.
@@ -61,6 +63,7 @@ macro_rules! changes {
                 Self {
                     $($field: new.$field,)?
                     goal: new.goal,
+                    inputs: new.inputs,
                     name: new.name,
                     model: new.model,
                     instructions: new.instructions,

@@ -1,11 +1,15 @@
 //! Branches of code, what is the same whenever it runs again, and forks of it.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
 
 use agent_runner_core::{
     code::{CallError, Ctx, StepCx},
     engine::{EngineErrorKind, NewFork},
     id::StepKey,
+    run::RunStatus,
     step::{EffectPolicy, StepStatus},
     testing::Gate,
 };
@@ -195,7 +199,41 @@ async fn s31_every_moment_of_a_code_run_can_be_forked() {
         assert!(again.iter().all(|key| !done.contains(key)), "after event {event}: {again:?}");
         assert_eq!(again.len() + done.iter().filter(|key| key.len() == 1).count(), 3);
     }
+    // From its beginning it may get something else; an agent gets no inputs.
+    let anew = NewFork { event: Some(1), inputs: Some(json!(5)), ..NewFork::default() };
+    let anew = engine.fork(source, anew).await.unwrap().run.id;
+    engine.signal(anew, "go", json!(10), None).await.unwrap();
+    assert_eq!(ended(&engine, anew).await.output, Some(json!(18)));
     let late = NewFork { event: Some(open + 1), ..NewFork::default() };
     assert_eq!(engine.fork(source, late).await.unwrap_err().kind(), EngineErrorKind::Validation);
     assert_eq!((engine.run(source).await.unwrap(), events(&engine, source).await), before);
+}
+
+on_every_store!(what_a_step_captured_is_let_go_with_its_run);
+async fn what_a_step_captured_is_let_go_with_its_run() {
+    let seen: Arc<Mutex<Option<Weak<()>>>> = Arc::default();
+    let shared = Arc::clone(&seen);
+    let world = World::new([]).with_code(move |builder| {
+        let shared = Arc::clone(&shared);
+        builder.workflow("captures", 1, move |ctx: Ctx, (): ()| {
+            let captured = Arc::new(());
+            *shared.lock().unwrap() = Some(Arc::downgrade(&captured));
+            async move {
+                let inner = ctx.clone();
+                let step = move |(): (), _: StepCx| {
+                    let _captured = (&captured, &inner);
+                    std::future::pending()
+                };
+                ctx.step::<_, (), _, _>("held", EffectPolicy::Pure, (), step).await
+            }
+        })
+    });
+    let (engine, handle) = world.start().await;
+    let id = create(&engine, workflow("captures", Value::Null)).await;
+    wait_for(&engine, id, "step.started").await;
+    engine.cancel(id, None).await.unwrap();
+    assert_eq!(ended(&engine, id).await.status, RunStatus::Canceled);
+    handle.shutdown(Duration::from_secs(5)).await;
+    let captured = seen.lock().unwrap().take().unwrap();
+    assert!(captured.upgrade().is_none(), "the step is still held");
 }
