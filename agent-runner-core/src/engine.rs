@@ -28,6 +28,7 @@ mod oneshot;
 mod project;
 mod query;
 mod replay;
+mod snapshot;
 mod wait;
 mod worker;
 

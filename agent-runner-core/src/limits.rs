@@ -68,6 +68,10 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(120);
 /// What people told a run that is kept apart from its conversation, in bytes, the newest first: a
 /// share of the largest contexts that models have.
 pub const TOLD_BYTES_MAX: usize = 1024 * 1024;
+/// Events after which a run gets a snapshot. Folding so many takes about as long as reading one.
+pub const SNAPSHOT_INTERVAL: u64 = 256;
+/// Longest text that stands in a snapshot, in bytes. Longer ones are kept once, beside all snapshots.
+pub const SNAPSHOT_TEXT_BYTES_MAX: usize = 4 * 1024;
 /// Events read from the store at a time.
 pub const EVENT_PAGE: usize = 1_000;
 /// Largest page of any list.

@@ -18,7 +18,7 @@ use jiff::Timestamp;
 pub use self::{
     batch::{
         Appended, ApprovalRow, ArtifactRow, Batch, Beginning, Blob, Expect, News, NewsEffect,
-        Ready, RunPatch, SignalRow, Spawn, StepRow,
+        Ready, RunPatch, SignalRow, Snapshot, Spawn, StepRow,
     },
     error::{StoreError, StoreErrorKind},
     in_memory::InMemoryStore,
@@ -68,7 +68,8 @@ pub struct Created {
 /// 2. The events of a run are numbered 1..n without gaps in the order of their commits; every
 ///    reader sees a prefix.
 /// 3. Events are never changed, and deleted only by [`Store::delete`] with their whole run.
-/// 4. A batch is written whole or not at all: events, run, steps, signals, blobs, readiness.
+/// 4. A batch is written whole or not at all: events, run, steps, signals, blobs, snapshot,
+///    readiness.
 /// 5. A batch whose [`Expect`] does not hold is refused: `Fenced` for an owner that is none any
 ///    more (a run that ended has none), `ControlChanged` when the control number moved or the run
 ///    ended, `NotFound`.
@@ -99,6 +100,8 @@ pub struct Created {
 ///     at all. A spawned run whose id is known, that is not QUEUED or has an idempotency key, makes
 ///     the batch `Corrupt`. A store that locks rows takes the locks of the runs of a batch in the order of
 ///     their ids: ancestors come before their descendants.
+/// 18. Of a run's snapshots the one written last is kept. One of events that the run has not is
+///     refused as `Corrupt`.
 ///
 /// # Cancellation
 /// A dropped future of a writing method may or may not have written; it is never half written.
@@ -191,6 +194,12 @@ pub trait Store: RecordStore {
     /// # Errors
     /// `Unavailable` or `Busy`.
     async fn steps(&self, run: RunId) -> Result<Vec<Step>, StoreError>;
+
+    /// The last snapshot of a run; `None` for a run that has none or does not exist.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Busy`.
+    async fn snapshot(&self, run: RunId) -> Result<Option<Snapshot>, StoreError>;
 
     /// The bytes of a payload that was too large to stand in its event.
     ///

@@ -58,7 +58,7 @@ pub mod store_model;
 pub mod tool_contract;
 
 pub use self::{
-    faulty_store::{Fault, FaultyStore, PausedCall, Weather, WriteCall},
+    faulty_store::{Fault, FaultyStore, PausedCall, StoreCall, Weather},
     gate::Gate,
     ledger_tool::{Effect, LedgerTool},
     manual_clock::ManualClock,

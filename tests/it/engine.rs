@@ -38,5 +38,6 @@ mod fork;
 mod lifecycle;
 mod models;
 mod recovery;
+mod snapshots;
 mod waiting;
 mod watching;

@@ -15,6 +15,7 @@ use crate::{
     code::{CodeRegistry, Ctx, FnCode},
     files::ProjectFiles,
     id::{IdSource, SystemIds, WorkerId},
+    limits,
     llm::{LlmProvider, ModelCatalog, ProviderRegistry},
     store::Store,
     time::{Clock, SystemClock},
@@ -43,6 +44,9 @@ pub struct EngineOptions {
     /// How long bytes that no artifact needs are kept. Default 1 h: longer than any call takes
     /// between keeping bytes and recording them.
     pub blob_grace: Duration,
+    /// Events after which a snapshot of a run is worth it, if they are as long as the last one.
+    /// Default [`limits::SNAPSHOT_INTERVAL`].
+    pub snapshot_interval: u64,
     /// The machine's name, for people.
     pub host: String,
 }
@@ -59,6 +63,7 @@ impl Default for EngineOptions {
             cancel_grace: Duration::from_secs(1),
             daily_budget: None,
             blob_grace: Duration::from_secs(3_600),
+            snapshot_interval: limits::SNAPSHOT_INTERVAL,
             host: "localhost".to_owned(),
         }
     }

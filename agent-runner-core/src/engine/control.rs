@@ -4,14 +4,14 @@
 use super::{
     Engine, EngineError, EngineErrorKind, Inner,
     budgets::{call_id, lost_call},
-    journal,
+    journal, snapshot,
 };
 use crate::{
     directive::Resolution,
     event::EventBody,
     id::{RunId, StepKey},
     limits,
-    machine::{OpenCall, RunState},
+    machine::OpenCall,
     message::{clean_text, clean_value},
     run::{FailureReason, ParkReason, Run, RunError, RunStatus, RunTransition},
     step::{StepKind, StepStatus},
@@ -303,8 +303,7 @@ impl Inner {
 
     /// Model calls whose worker was lost may have been billed.
     async fn charge_lost_calls(&self, run: &Run, batch: &mut Batch) -> Result<(), EngineError> {
-        let mut state = RunState::default();
-        journal::fold(&*self.store, run.id, &mut state, 0).await?;
+        let mut state = snapshot::load(&*self.store, run.id).await?.state;
         let open: Vec<OpenCall> = state.calls().cloned().collect();
         for call in open {
             let usage = lost_call(&state, &call, None);

@@ -42,8 +42,8 @@ use super::{
     EngineError, Inner,
     active::{Signalled, give_back},
     code::Play,
-    journal,
     live::Topic,
+    snapshot::{self, Growth},
 };
 use crate::{
     code::Difference,
@@ -101,6 +101,8 @@ pub(super) struct Driver {
     state: RunState,
     /// Number of the last event that is in the store and in `state`.
     known_seq: u64,
+    /// Of the journal, since the last snapshot.
+    growth: Growth,
     control: u64,
     pause: bool,
     cancel: bool,
@@ -148,6 +150,7 @@ impl Driver {
             settings: Arc::default(),
             state: RunState::default(),
             known_seq: 0,
+            growth: Growth::default(),
             control: run.control,
             pause: run.pause_requested,
             cancel: run.cancel_requested,
@@ -226,6 +229,9 @@ impl Driver {
                 }
                 continue;
             }
+            if self.growth.is_due(self.inner.options.snapshot_interval) {
+                self.take_snapshot().await;
+            }
             self.flush();
             self.wait().await?;
         }
@@ -247,10 +253,15 @@ impl Driver {
         }
     }
 
-    /// Folds the journal and takes the run.
+    /// Reads the state of the run and takes it.
     async fn load(&mut self) -> Result<(), Stop> {
         let store = Arc::clone(&self.inner.store);
-        self.known_seq = journal::fold(&*store, self.run.id, &mut self.state, 0).await?;
+        let loaded = snapshot::load(&*store, self.run.id).await?;
+        self.growth = loaded.growth;
+        if self.growth.is_due(self.inner.options.snapshot_interval) {
+            self.keep(snapshot::take(&loaded));
+        }
+        (self.state, self.known_seq) = (loaded.state, loaded.seq);
         if self.known_seq > self.run.last_seq {
             // Somebody wrote between claim and load: flags may have moved too.
             self.look = true;

@@ -138,8 +138,7 @@ pub(super) async fn walk(
         for event in page {
             let event = whole(store, event).await?;
             after = event.seq;
-            let body = EventBody::from_event(&event).map_err(|error| damaged(&event, &error))?;
-            if let Some(body) = body
+            if let Some(body) = read(&event)?
                 && look(&event, body)?.is_break()
             {
                 return Ok(after);
@@ -179,26 +178,18 @@ fn damaged(event: &Event, error: &dyn std::fmt::Display) -> EngineError {
     )
 }
 
-/// Folds the events after `after` into `state`; the number of the last one.
-pub(super) async fn fold(
-    store: &dyn Store,
-    run: RunId,
+/// Takes what a stored event tells into `state`.
+pub(super) fn take(
     state: &mut RunState,
-    after: u64,
-) -> Result<u64, EngineError> {
-    walk(store, run, after, |event, body| {
-        state.apply(event.seq, &body).map_err(|error| damaged(event, &error))?;
-        Ok(ControlFlow::Continue(()))
-    })
-    .await
+    event: &Event,
+    body: &EventBody,
+) -> Result<(), EngineError> {
+    state.apply(event.seq, body).map_err(|error| damaged(event, &error))
 }
 
-/// Takes one stored event into `state`.
-pub(super) fn apply(state: &mut RunState, event: &Event) -> Result<(), EngineError> {
-    if let Some(body) = EventBody::from_event(event).map_err(|error| damaged(event, &error))? {
-        state.apply(event.seq, &body).map_err(|error| damaged(event, &error))?;
-    }
-    Ok(())
+/// What a stored event tells; `None` for one of a newer program.
+pub(super) fn read(event: &Event) -> Result<Option<EventBody>, EngineError> {
+    EventBody::from_event(event).map_err(|error| damaged(event, &error))
 }
 
 /// The rows of the artifacts that `bodies` tell of.

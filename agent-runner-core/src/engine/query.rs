@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
-use super::{Engine, EngineError, EngineErrorKind, WatchOptions, journal, live::Frame};
+use super::{Engine, EngineError, EngineErrorKind, WatchOptions, journal, live::Frame, snapshot};
 use crate::{
     agent::ModelName,
     budget::{Budget, Spend},
@@ -183,16 +183,16 @@ impl Engine {
         Ok(messages)
     }
 
-    /// The state of a run as its journal tells it.
+    /// The state of a run as its journal tells it, from its last snapshot on.
     ///
     /// # Errors
     /// `NotFound`; `Internal` for a damaged journal.
     pub async fn fold(&self, id: RunId) -> Result<RunState, EngineError> {
-        let mut state = RunState::default();
-        if journal::fold(&*self.inner.store, id, &mut state, 0).await? == 0 {
+        let loaded = snapshot::load(&*self.inner.store, id).await?;
+        if loaded.seq == 0 {
             let _ = self.inner.store.run(id).await?;
         }
-        Ok(state)
+        Ok(loaded.state)
     }
 
     /// What a run used.

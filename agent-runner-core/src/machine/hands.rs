@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_decided_is_forgotten_and_what_is_not_is_kept() {
+    fn what_was_asked_about_a_step_that_is_over_is_forgotten() {
         let asked = |step: &str| EventBody::ApprovalRequested {
             approval: ApprovalId::from_uuid(uuid::Uuid::nil()),
             step: StepKey::new(step),

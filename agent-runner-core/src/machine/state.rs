@@ -185,6 +185,10 @@ impl Default for RunState {
 }
 
 impl RunState {
+    /// The version of the fold and of the form in which a state is kept. Raise it with every change of
+    /// either: snapshots of other versions are not read.
+    pub const VERSION: u32 = 1;
+
     /// Takes one event in. `seq` is its number; it matters only for messages to the run, so the
     /// owner applies events of its own before the store has numbered them.
     ///

@@ -41,6 +41,8 @@ pub struct Batch {
     pub spawns: Vec<Spawn>,
     /// What other runs learn with it.
     pub news: Vec<News>,
+    /// Takes the place of the run's snapshot.
+    pub snapshot: Option<Snapshot>,
     /// Whether the run is listed for claiming afterwards.
     pub ready: Ready,
 }
@@ -62,6 +64,7 @@ impl Batch {
             bookings: Vec::new(),
             spawns: Vec::new(),
             news: Vec::new(),
+            snapshot: None,
             ready: Ready::Keep,
         }
     }
@@ -303,6 +306,19 @@ pub struct Blob {
     pub sha256: String,
     /// The payload.
     pub bytes: Vec<u8>,
+}
+
+/// What the first events of a run lead to, so that a reader need not fold them again. The journal
+/// stays the truth: a run without a snapshot lacks nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a store has to keep every field")]
+pub struct Snapshot {
+    /// The last event that is in it.
+    pub seq: u64,
+    /// The version of the fold that made it.
+    pub version: u32,
+    /// The state, as core wrote it. Its large texts are payloads ([`Batch::blobs`]) of the run.
+    pub state: Vec<u8>,
 }
 
 /// Whether a run is listed for claiming.

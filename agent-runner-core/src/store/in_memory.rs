@@ -29,7 +29,7 @@ use self::{append::Written, state::State};
 use super::{
     Appended, ApprovalQuery, ArtifactQuery, Batch, Beginning, Change, Control, Created, Durability,
     EventQuery, PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery,
-    SpendLine, SpendQuery, Spent, Store, StoreError, Sweep, Worker,
+    Snapshot, SpendLine, SpendQuery, Spent, Store, StoreError, Sweep, Worker,
 };
 use crate::{
     approval::Approval,
@@ -180,6 +180,10 @@ impl Store for InMemoryStore {
 
     async fn steps(&self, run: RunId) -> Result<Vec<Step>, StoreError> {
         Ok(self.state().steps(run))
+    }
+
+    async fn snapshot(&self, run: RunId) -> Result<Option<Snapshot>, StoreError> {
+        Ok(self.state().snapshot(run))
     }
 
     async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {

@@ -1,5 +1,9 @@
 //! A store that fails, or stands still, exactly where a test wants it to.
 
+mod call;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -11,6 +15,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+pub use self::call::StoreCall;
 use crate::{
     approval::Approval,
     artifact::Artifact,
@@ -23,7 +28,8 @@ use crate::{
     store::{
         Appended, ApprovalQuery, ArtifactQuery, Batch, Beginning, Change, Control, Created,
         Durability, EventQuery, PutRecord, Record, RecordExpect, RecordStore, Reserve, Reserved,
-        RunQuery, SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
+        RunQuery, Snapshot, SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep,
+        Worker,
     },
 };
 
@@ -35,54 +41,6 @@ pub enum Fault {
     BeforeCommit,
     /// Everything is written, but the caller does not learn it.
     AfterCommit,
-}
-
-/// A method that writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WriteCall {
-    /// [`Store::create`].
-    Create,
-    /// [`Store::append`].
-    Append,
-    /// [`Store::reserve`].
-    Reserve,
-    /// [`Store::book`].
-    Book,
-    /// [`Store::claim`].
-    Claim,
-    /// [`Store::beat`].
-    Beat,
-    /// [`Store::leave`].
-    Leave,
-    /// [`Store::sweep`].
-    Sweep,
-    /// [`Store::delete`].
-    Delete,
-    /// [`Store::remove_artifact`].
-    RemoveArtifact,
-    /// [`RecordStore::put_record`].
-    PutRecord,
-    /// [`RecordStore::delete_record`].
-    DeleteRecord,
-}
-
-impl WriteCall {
-    /// Every method that writes.
-    pub const ALL: [Self; 12] = [
-        Self::Create,
-        Self::Append,
-        Self::Reserve,
-        Self::Book,
-        Self::Claim,
-        Self::Beat,
-        Self::Leave,
-        Self::Sweep,
-        Self::Delete,
-        Self::RemoveArtifact,
-        Self::PutRecord,
-        Self::DeleteRecord,
-    ];
 }
 
 /// What happens to one writing call of a store in bad weather.
@@ -97,18 +55,22 @@ pub struct Weather {
     pub after: Duration,
 }
 
-/// Makes the weather of each writing call.
-type Sky = dyn Fn(WriteCall) -> Weather + Send + Sync;
+/// Sees each batch.
+type Witness = dyn Fn(&Batch) + Send + Sync;
 
-/// A [`Store`] around another that counts writing calls and disturbs those it was told to.
+/// Makes the weather of each counted call.
+type Sky = dyn Fn(StoreCall) -> Weather + Send + Sync;
+
+/// A [`Store`] around another that counts calls and disturbs those it was told to.
 ///
-/// A disturbed call answers `Unavailable`, as a database does whose connection broke. Reading
-/// calls are never disturbed, so that a test can always look.
+/// A disturbed call answers `Unavailable`, as a database does whose connection broke. Unless
+/// [`FaultyStore::counting`] says otherwise, only calls that write are counted.
 pub struct FaultyStore {
     inner: Arc<dyn Store>,
-    counted: Vec<WriteCall>,
+    counted: Vec<StoreCall>,
     plan: Mutex<Plan>,
     sky: Option<Box<Sky>>,
+    witness: Option<Box<Witness>>,
 }
 
 impl fmt::Debug for FaultyStore {
@@ -171,16 +133,29 @@ impl Drop for PausedCall {
 }
 
 impl FaultyStore {
-    /// A store that passes everything on to `inner` and counts every writing call.
+    /// A store that passes everything on to `inner` and counts every call that writes.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>) -> Self {
-        Self { inner, counted: WriteCall::ALL.to_vec(), plan: Mutex::default(), sky: None }
+        Self {
+            inner,
+            counted: StoreCall::WRITES.to_vec(),
+            plan: Mutex::default(),
+            sky: None,
+            witness: None,
+        }
+    }
+
+    /// Shows every batch to `witness` before it is passed on.
+    #[must_use]
+    pub fn witnessed(mut self, witness: impl Fn(&Batch) + Send + Sync + 'static) -> Self {
+        self.witness = Some(Box::new(witness));
+        self
     }
 
     /// Asks `sky` what happens to each counted call, besides what it is told of single ones. It waits on
     /// tokio's timer, so a paused one makes days of bad weather pass in no time.
     #[must_use]
-    pub fn under(mut self, sky: impl Fn(WriteCall) -> Weather + Send + Sync + 'static) -> Self {
+    pub fn under(mut self, sky: impl Fn(StoreCall) -> Weather + Send + Sync + 'static) -> Self {
         self.sky = Some(Box::new(sky));
         self
     }
@@ -188,7 +163,7 @@ impl FaultyStore {
     /// Counts, and disturbs, only these methods. A test whose heartbeats come at any time leaves
     /// them out, so that the numbers mean the same on every run.
     #[must_use]
-    pub fn counting(mut self, calls: &[WriteCall]) -> Self {
+    pub fn counting(mut self, calls: &[StoreCall]) -> Self {
         self.counted = calls.to_vec();
         self
     }
@@ -215,10 +190,10 @@ impl FaultyStore {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn write<T>(
+    async fn call<T>(
         &self,
-        call: WriteCall,
-        write: impl Future<Output = Result<T, StoreError>>,
+        call: StoreCall,
+        made: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let (n, Disturbance { fault, pause }) = self.arrival(call);
         let sky = self.sky.as_ref().filter(|_| self.counted.contains(&call));
@@ -235,7 +210,7 @@ impl FaultyStore {
         if fault == Some(Fault::BeforeCommit) {
             return Err(broken(Fault::BeforeCommit));
         }
-        let answer = write.await;
+        let answer = made.await;
         wait(weather.after).await;
         if let Some((Fault::AfterCommit, gate)) = &pause {
             gate.pass().await;
@@ -248,7 +223,7 @@ impl FaultyStore {
     }
 
     /// The number of a call and what is to happen to it.
-    fn arrival(&self, call: WriteCall) -> (u64, Disturbance) {
+    fn arrival(&self, call: StoreCall) -> (u64, Disturbance) {
         let mut plan = self.plan();
         if !self.counted.contains(&call) {
             return (plan.calls, Disturbance::default());
@@ -273,99 +248,106 @@ impl Store for FaultyStore {
     }
 
     async fn create(&self, run: Run, first: Beginning) -> Result<Created, StoreError> {
-        self.write(WriteCall::Create, self.inner.create(run, first)).await
+        self.call(StoreCall::Create, self.inner.create(run, first)).await
     }
 
     async fn append(&self, batch: Batch) -> Result<Appended, StoreError> {
-        self.write(WriteCall::Append, self.inner.append(batch)).await
+        if let Some(witness) = &self.witness {
+            witness(&batch);
+        }
+        self.call(StoreCall::Append, self.inner.append(batch)).await
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
-        self.write(WriteCall::Reserve, self.inner.reserve(reserve)).await
+        self.call(StoreCall::Reserve, self.inner.reserve(reserve)).await
     }
 
     async fn book(&self, amount: Spend, lines: Vec<SpendLine>) -> Result<(), StoreError> {
-        self.write(WriteCall::Book, self.inner.book(amount, lines)).await
+        self.call(StoreCall::Book, self.inner.book(amount, lines)).await
     }
 
     async fn spent(&self, query: &SpendQuery) -> Result<Spent, StoreError> {
-        self.inner.spent(query).await
+        self.call(StoreCall::Spent, self.inner.spent(query)).await
     }
 
     async fn claim(&self, worker: WorkerId, max: usize) -> Result<Vec<Run>, StoreError> {
-        self.write(WriteCall::Claim, self.inner.claim(worker, max)).await
+        self.call(StoreCall::Claim, self.inner.claim(worker, max)).await
     }
 
     async fn beat(&self, worker: &Worker, ttl: Duration) -> Result<(), StoreError> {
-        self.write(WriteCall::Beat, self.inner.beat(worker, ttl)).await
+        self.call(StoreCall::Beat, self.inner.beat(worker, ttl)).await
     }
 
     async fn leave(&self, worker: WorkerId) -> Result<(), StoreError> {
-        self.write(WriteCall::Leave, self.inner.leave(worker)).await
+        self.call(StoreCall::Leave, self.inner.leave(worker)).await
     }
 
     async fn sweep(&self, max: usize) -> Result<Sweep, StoreError> {
-        self.write(WriteCall::Sweep, self.inner.sweep(max)).await
+        self.call(StoreCall::Sweep, self.inner.sweep(max)).await
     }
 
     async fn owned(&self, worker: WorkerId) -> Result<Vec<Control>, StoreError> {
-        self.inner.owned(worker).await
+        self.call(StoreCall::Owned, self.inner.owned(worker)).await
     }
 
     async fn run(&self, id: RunId) -> Result<Run, StoreError> {
-        self.inner.run(id).await
+        self.call(StoreCall::Run, self.inner.run(id)).await
     }
 
     async fn runs(&self, query: &RunQuery) -> Result<Vec<Run>, StoreError> {
-        self.inner.runs(query).await
+        self.call(StoreCall::Runs, self.inner.runs(query)).await
     }
 
     async fn events(&self, run: RunId, query: &EventQuery) -> Result<Vec<Event>, StoreError> {
-        self.inner.events(run, query).await
+        self.call(StoreCall::Events, self.inner.events(run, query)).await
     }
 
     async fn steps(&self, run: RunId) -> Result<Vec<Step>, StoreError> {
-        self.inner.steps(run).await
+        self.call(StoreCall::Steps, self.inner.steps(run)).await
+    }
+
+    async fn snapshot(&self, run: RunId) -> Result<Option<Snapshot>, StoreError> {
+        self.call(StoreCall::Snapshot, self.inner.snapshot(run)).await
     }
 
     async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {
-        self.inner.blob(sha256).await
+        self.call(StoreCall::Blob, self.inner.blob(sha256)).await
     }
 
     async fn artifacts(&self, query: &ArtifactQuery) -> Result<Vec<Artifact>, StoreError> {
-        self.inner.artifacts(query).await
+        self.call(StoreCall::Artifacts, self.inner.artifacts(query)).await
     }
 
     async fn artifact(&self, id: ArtifactId) -> Result<Artifact, StoreError> {
-        self.inner.artifact(id).await
+        self.call(StoreCall::Artifact, self.inner.artifact(id)).await
     }
 
     async fn remove_artifact(&self, id: ArtifactId, at: Timestamp) -> Result<bool, StoreError> {
-        self.write(WriteCall::RemoveArtifact, self.inner.remove_artifact(id, at)).await
+        self.call(StoreCall::RemoveArtifact, self.inner.remove_artifact(id, at)).await
     }
 
     async fn used_blobs(&self, sha256: &[String]) -> Result<Vec<String>, StoreError> {
-        self.inner.used_blobs(sha256).await
+        self.call(StoreCall::UsedBlobs, self.inner.used_blobs(sha256)).await
     }
 
     async fn approvals(&self, query: &ApprovalQuery) -> Result<Vec<Approval>, StoreError> {
-        self.inner.approvals(query).await
+        self.call(StoreCall::Approvals, self.inner.approvals(query)).await
     }
 
     async fn approval(&self, id: ApprovalId) -> Result<Approval, StoreError> {
-        self.inner.approval(id).await
+        self.call(StoreCall::Approval, self.inner.approval(id)).await
     }
 
     async fn delete(&self, run: RunId) -> Result<(), StoreError> {
-        self.write(WriteCall::Delete, self.inner.delete(run)).await
+        self.call(StoreCall::Delete, self.inner.delete(run)).await
     }
 
     async fn workers(&self) -> Result<Vec<Worker>, StoreError> {
-        self.inner.workers().await
+        self.call(StoreCall::Workers, self.inner.workers()).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.inner.check().await
+        self.call(StoreCall::Check, self.inner.check()).await
     }
 
     fn changes(&self) -> BoxStream<'static, Change> {
@@ -377,11 +359,11 @@ impl Store for FaultyStore {
 #[async_trait]
 impl RecordStore for FaultyStore {
     async fn record(&self, collection: &str, key: &str) -> Result<Option<Record>, StoreError> {
-        self.inner.record(collection, key).await
+        self.call(StoreCall::Record, self.inner.record(collection, key)).await
     }
 
     async fn put_record(&self, put: PutRecord) -> Result<Record, StoreError> {
-        self.write(WriteCall::PutRecord, self.inner.put_record(put)).await
+        self.call(StoreCall::PutRecord, self.inner.put_record(put)).await
     }
 
     async fn delete_record(
@@ -391,7 +373,7 @@ impl RecordStore for FaultyStore {
         expect: RecordExpect,
     ) -> Result<bool, StoreError> {
         let deletion = self.inner.delete_record(collection, key, expect);
-        self.write(WriteCall::DeleteRecord, deletion).await
+        self.call(StoreCall::DeleteRecord, deletion).await
     }
 
     async fn records(
@@ -400,83 +382,6 @@ impl RecordStore for FaultyStore {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Record>, StoreError> {
-        self.inner.records(collection, after, limit).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::store::InMemoryStore;
-
-    fn faulty() -> FaultyStore {
-        FaultyStore::new(Arc::new(InMemoryStore::new()))
-    }
-
-    fn put(key: &str) -> PutRecord {
-        PutRecord {
-            collection: "c".to_owned(),
-            key: key.to_owned(),
-            value: json!(1),
-            expect: RecordExpect::Absent,
-            expires_at: None,
-        }
-    }
-
-    async fn kind(store: &FaultyStore, key: &str) -> Option<StoreErrorKind> {
-        store.put_record(put(key)).await.err().map(|error| error.kind())
-    }
-
-    #[tokio::test]
-    async fn only_the_named_call_fails_and_leaves_what_its_fault_says() {
-        let store = faulty();
-        store.fail_nth(2, Fault::BeforeCommit);
-        store.fail_nth(3, Fault::AfterCommit);
-        assert_eq!(kind(&store, "a").await, None);
-        assert_eq!(kind(&store, "b").await, Some(StoreErrorKind::Unavailable));
-        assert_eq!(kind(&store, "c").await, Some(StoreErrorKind::Unavailable));
-        assert_eq!(kind(&store, "d").await, None);
-        let kept = store.records("c", None, 9).await.unwrap();
-        let keys: Vec<_> = kept.iter().map(|record| record.key.as_str()).collect();
-        assert_eq!(keys, ["a", "c", "d"]);
-        assert_eq!(store.calls(), 4);
-    }
-
-    #[tokio::test]
-    async fn a_refusal_stays_a_refusal_after_the_commit_that_was_none() {
-        let store = faulty();
-        assert_eq!(kind(&store, "a").await, None);
-        store.fail_nth(2, Fault::AfterCommit);
-        assert_eq!(kind(&store, "a").await, Some(StoreErrorKind::Conflict));
-    }
-
-    #[tokio::test]
-    async fn what_is_not_counted_is_not_disturbed() {
-        let store = faulty().counting(&[WriteCall::Sweep]);
-        store.fail_nth(1, Fault::BeforeCommit);
-        assert_eq!(kind(&store, "a").await, None);
-        assert_eq!(store.sweep(1).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
-        assert_eq!(store.sweep(1).await.unwrap(), Sweep::default());
-        assert_eq!(store.calls(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_held_call_waits_at_its_place_until_it_is_released() {
-        for (place, written) in [(Fault::BeforeCommit, false), (Fault::AfterCommit, true)] {
-            let store = Arc::new(faulty());
-            let held = store.pause_nth(1, place);
-            let call = tokio::spawn({
-                let store = store.clone();
-                async move { kind(&store, "a").await }
-            });
-            held.reached().await;
-            assert!(!call.is_finished());
-            assert_eq!(store.record("c", "a").await.unwrap().is_some(), written);
-            held.release();
-            assert_eq!(call.await.unwrap(), None);
-            assert!(store.record("c", "a").await.unwrap().is_some());
-        }
+        self.call(StoreCall::Records, self.inner.records(collection, after, limit)).await
     }
 }

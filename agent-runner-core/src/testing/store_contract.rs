@@ -46,6 +46,7 @@ pub mod payload;
 pub mod record;
 pub mod reopening;
 pub mod rules;
+pub mod snapshot;
 pub mod spending;
 pub mod sweeping;
 pub mod worker;
@@ -250,6 +251,12 @@ macro_rules! store_contract {
                 an_unknown_payload_is_not_found,
                 moments_are_kept_to_the_microsecond,
             }
+            snapshot {
+                the_last_snapshot_is_kept,
+                snapshots_of_racing_runs_do_not_mix,
+                a_snapshot_that_makes_no_sense_is_refused,
+                a_snapshot_goes_with_its_run,
+            }
             listing {
                 a_list_shows_the_newest_first,
                 runs_are_listed_by_status,
@@ -312,6 +319,7 @@ mod tests {
             ("record", include_str!("store_contract/record.rs")),
             ("reopening", include_str!("store_contract/reopening.rs")),
             ("rules", include_str!("store_contract/rules.rs")),
+            ("snapshot", include_str!("store_contract/snapshot.rs")),
             ("spending", include_str!("store_contract/spending.rs")),
             ("sweeping", include_str!("store_contract/sweeping.rs")),
             ("worker", include_str!("store_contract/worker.rs")),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agent_runner_core::{
     store::{InMemoryStore, Store},
-    testing::{Fault, FaultyStore, Gate, ScriptedModel, Turn, WriteCall},
+    testing::{Fault, FaultyStore, Gate, ScriptedModel, StoreCall, Turn},
 };
 use axum::{body::Body, http::Request};
 use serde_json::{Value, json};
@@ -124,7 +124,7 @@ async fn a_second_request_during_the_first_is_told_to_wait() {
 #[tokio::test]
 async fn a_message_whose_answer_was_lost_is_still_delivered_once() {
     let inner: Arc<dyn Store> = Arc::new(InMemoryStore::new());
-    let store = Arc::new(FaultyStore::new(inner).counting(&[WriteCall::Append]));
+    let store = Arc::new(FaultyStore::new(inner).counting(&[StoreCall::Append]));
     // The message is written, but the service does not learn it.
     store.fail_nth(1, Fault::AfterCommit);
     let mut setup = Setup::new([Turn::text("done")]);

@@ -8,7 +8,7 @@ use agent_runner_core::{
         ProviderError,
     },
     store::{InMemoryStore, Store},
-    testing::{Fault, FaultyStore, Turn, WriteCall},
+    testing::{Fault, FaultyStore, StoreCall, Turn},
 };
 use agent_runner_http::ApiOptions;
 use async_trait::async_trait;
@@ -315,7 +315,7 @@ async fn every_answer_has_the_security_headers_and_a_request_id() {
 #[tokio::test]
 async fn a_store_that_fails_is_503_and_its_words_stay_inside() {
     let inner: Arc<dyn Store> = Arc::new(InMemoryStore::new());
-    let store = Arc::new(FaultyStore::new(inner).counting(&[WriteCall::Create]));
+    let store = Arc::new(FaultyStore::new(inner).counting(&[StoreCall::Create]));
     store.fail_nth(1, Fault::BeforeCommit);
     let mut setup = Setup::new([Turn::text("done")]);
     setup.store = store;
@@ -363,7 +363,7 @@ async fn a_defect_in_a_plugin_is_a_500_and_the_service_goes_on() {
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_given_up() {
     let inner: Arc<dyn Store> = Arc::new(InMemoryStore::new());
-    let store = Arc::new(FaultyStore::new(inner).counting(&[WriteCall::Create]));
+    let store = Arc::new(FaultyStore::new(inner).counting(&[StoreCall::Create]));
     let held = store.pause_nth(1, Fault::BeforeCommit);
     let mut setup = Setup::new([Turn::text("done")]);
     setup.store = store;

@@ -9,7 +9,7 @@ use agent_runner_core::{
     id::{ApprovalId, ArtifactId, ProjectId, RunId, StepKey, WorkerId},
     run::{Park, ParkReason, Run, RunStatus},
     step::{EffectPolicy, Step, StepKind, StepStatus},
-    store::{Control, Record, Worker},
+    store::{Control, Record, Snapshot, Worker},
 };
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -237,6 +237,15 @@ pub(super) fn worker(row: &SqliteRow) -> Result<Worker, sqlx::Error> {
         started_at: row.moment("started_at")?,
         expires_at: row.moment("expires_at")?,
         runs: row.count("runs")?,
+    })
+}
+
+pub(super) fn snapshot(row: &SqliteRow) -> Result<Snapshot, sqlx::Error> {
+    let row = Fields(row);
+    Ok(Snapshot {
+        seq: row.count("seq")?,
+        version: row.small("version")?,
+        state: row.get("state")?,
     })
 }
 

@@ -37,7 +37,8 @@ use agent_runner_core::{
     store::{
         Appended, ApprovalQuery, ArtifactQuery, Batch, Beginning, Change, Control, Created,
         Durability, EventQuery, PutRecord, Record, RecordExpect, RecordStore, Reserve, Reserved,
-        RunQuery, SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
+        RunQuery, Snapshot, SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep,
+        Worker,
     },
     time::{Clock, later},
 };
@@ -331,6 +332,10 @@ impl Store for SqliteStore {
 
     async fn steps(&self, run: RunId) -> Result<Vec<Step>, StoreError> {
         self.inner.reader.steps(run).await
+    }
+
+    async fn snapshot(&self, run: RunId) -> Result<Option<Snapshot>, StoreError> {
+        self.inner.reader.snapshot(run).await
     }
 
     async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {

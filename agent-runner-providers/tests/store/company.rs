@@ -255,7 +255,7 @@ async fn every_connection_of_the_store_is_set_up_for_durability() {
     let disk = Disk::open().await;
     queued(&disk.store).await;
     let mut conn = connect(&disk.path()).await;
-    for (pragma, want) in [("journal_mode", "wal"), ("auto_vacuum", "2"), ("user_version", "4")] {
+    for (pragma, want) in [("journal_mode", "wal"), ("auto_vacuum", "2"), ("user_version", "5")] {
         let sql =
             sqlx::AssertSqlSafe(format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}"));
         let value: String = sqlx::query(sql).fetch_one(&mut conn).await.unwrap().get(0);

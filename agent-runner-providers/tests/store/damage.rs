@@ -97,7 +97,7 @@ async fn a_newer_database_is_refused_by_both_versions() {
     let error = refusal(&disk.path()).await;
     assert_eq!(error.kind(), StoreErrorKind::NewerVersion);
     let text = error.to_string();
-    assert!(text.contains("schema 7") && text.contains("up to 4"), "{text}");
+    assert!(text.contains("schema 7") && text.contains("up to 5"), "{text}");
 }
 
 #[tokio::test]
@@ -107,8 +107,8 @@ async fn a_database_is_migrated_only_when_that_is_allowed() {
     let error = SqliteStore::open(options().migrate(false)).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable);
     assert!(error.to_string().contains("agent-runner migrate"), "{error}");
-    assert_eq!(SqliteStore::migrate_only(options()).await.unwrap(), 4);
-    assert_eq!(SqliteStore::migrate_only(options()).await.unwrap(), 4, "twice does no harm");
+    assert_eq!(SqliteStore::migrate_only(options()).await.unwrap(), 5);
+    assert_eq!(SqliteStore::migrate_only(options()).await.unwrap(), 5, "twice does no harm");
     SqliteStore::open(options().migrate(false)).await.unwrap().check().await.unwrap();
 }
 

@@ -8,7 +8,7 @@ use agent_runner_core::{
     limits,
     run::RunStatus,
     store::RunQuery,
-    testing::{Fault, FaultyStore, Turn, WriteCall},
+    testing::{Fault, FaultyStore, StoreCall, Turn},
 };
 
 use super::fixture::*;
@@ -183,7 +183,7 @@ async fn what_a_run_cannot_do_stands_beside_it_and_what_the_store_cannot_ends_th
     assert_eq!((done.accepted.len(), done.failed.len()), (0, 1));
     assert_eq!((done.failed[0].0, done.failed[0].1.kind()), (id, EngineErrorKind::Validation));
 
-    let faulty = FaultyStore::new(world.store().await).counting(&[WriteCall::Append]);
+    let faulty = FaultyStore::new(world.store().await).counting(&[StoreCall::Append]);
     faulty.fail_nth(1, Fault::BeforeCommit);
     world.replace_store(Arc::new(faulty));
     let engine = world.engine().await;

@@ -11,7 +11,7 @@ use agent_runner_core::{
         ModelInfo, ProviderError,
     },
     run::{FailureReason, RunStatus},
-    testing::{Fault, FaultyStore, Gate, PausedCall, Turn, WriteCall},
+    testing::{Fault, FaultyStore, Gate, PausedCall, StoreCall, Turn},
 };
 use async_trait::async_trait;
 use futures::stream;
@@ -76,7 +76,7 @@ async fn a_call_is_not_made_for_a_reply_of_a_few_tokens() {
 async fn held(model: &Answering) -> (World, PausedCall) {
     let mut world = World::new([]).with_provider(model.clone());
     world.options.daily_budget = Some(Budget { requests: Some(10), ..Budget::default() });
-    let store = FaultyStore::new(world.store().await).counting(&[WriteCall::Reserve]);
+    let store = FaultyStore::new(world.store().await).counting(&[StoreCall::Reserve]);
     let paused = store.pause_nth(1, Fault::AfterCommit);
     world.replace_store(Arc::new(store));
     (world, paused)
@@ -143,7 +143,7 @@ async fn what_others_have_reserved_makes_a_call_wait_and_does_not_fail_it() {
     let mut world = World::new([Turn::Held("w".into(), gate.clone(), Box::new(Turn::text("x")))]);
     // Room for one reply of unknown length, not for two.
     world.options.daily_budget = Some(Budget { tokens: Some(9_000), ..Budget::default() });
-    let store = FaultyStore::new(world.store().await).counting(&[WriteCall::Reserve]);
+    let store = FaultyStore::new(world.store().await).counting(&[StoreCall::Reserve]);
     let store = Arc::new(store);
     world.replace_store(Arc::clone(&store) as _);
     let (engine, _handle) = world.start().await;

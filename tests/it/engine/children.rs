@@ -14,7 +14,7 @@ use agent_runner_core::{
     run::{ChildOf, FailureReason, Lineage, ParkReason, Run, RunStatus},
     step::{EffectPolicy, StepStatus},
     store::{Beginning, Ready, RunQuery, Store},
-    testing::{Fault, FaultyStore, Gate, LedgerTool, WriteCall},
+    testing::{Fault, FaultyStore, Gate, LedgerTool, StoreCall},
 };
 use serde_json::{Value, json};
 
@@ -225,7 +225,7 @@ async fn s48_whichever_write_their_worker_dies_at_the_parent_wakes_once() {
             world.options.lease_ttl = Duration::from_millis(150);
             let plain = world.engine().await;
             let id = create(&plain, parent("ask 42")).await;
-            let writes = [WriteCall::Append, WriteCall::Claim];
+            let writes = [StoreCall::Append, StoreCall::Claim];
             let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&writes));
             let write = faulty.pause_nth(n, place);
             world.replace_store(Arc::clone(&faulty) as Arc<dyn Store>);
@@ -257,7 +257,7 @@ async fn s24_a_family_is_not_disturbed_by_answers_that_are_lost() {
             let Family { mut world, .. } = a_family();
             world.options.lease_ttl = Duration::from_secs(10);
             let id = create(&world.engine().await, parent("ask 42")).await;
-            let faulty = FaultyStore::new(world.store().await).counting(&[WriteCall::Append]);
+            let faulty = FaultyStore::new(world.store().await).counting(&[StoreCall::Append]);
             let faulty = Arc::new(faulty);
             faulty.fail_nth(n, fault);
             world.replace_store(Arc::clone(&faulty) as Arc<dyn Store>);
@@ -320,7 +320,7 @@ async fn s15_a_cancellation_that_breaks_off_is_finished_by_the_sweep() {
         let family = three_levels(&engine, &gate).await;
         kill(handle).await;
         let plain = world.store().await;
-        let faulty = Arc::new(FaultyStore::new(Arc::clone(&plain)).counting(&[WriteCall::Append]));
+        let faulty = Arc::new(FaultyStore::new(Arc::clone(&plain)).counting(&[StoreCall::Append]));
         // The first write ends the parent, the second one its child.
         let second = faulty.pause_nth(2, place);
         world.replace_store(faulty);
@@ -377,7 +377,7 @@ async fn s52_a_cancellation_that_meets_the_childs_end_ends_both_once() {
         let Family { mut world, .. } = a_family();
         let plain = world.engine().await;
         let id = create(&plain, parent("ask 42")).await;
-        let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&[WriteCall::Append]));
+        let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&[StoreCall::Append]));
         let write = faulty.pause_nth(n, Fault::BeforeCommit);
         world.replace_store(Arc::clone(&faulty) as Arc<dyn Store>);
         let (engine, _handle) = world.start().await;

@@ -13,7 +13,7 @@ use agent_runner_core::{
     run::{FailureReason, ParkReason, RunStatus},
     step::{EffectPolicy, StepStatus},
     store::Store,
-    testing::{Fault, FaultyStore, Gate, WriteCall},
+    testing::{Fault, FaultyStore, Gate, StoreCall},
 };
 use serde_json::{Value, json};
 
@@ -118,7 +118,7 @@ async fn s1_code_killed_at_any_write_does_no_finished_step_again() {
             world.options.lease_ttl = Duration::from_millis(200);
             let id = create(&world.engine().await, workflow("three", 1)).await;
             let whole = world.store().await;
-            let faulty = FaultyStore::new(Arc::clone(&whole)).counting(&[WriteCall::Append]);
+            let faulty = FaultyStore::new(Arc::clone(&whole)).counting(&[StoreCall::Append]);
             let faulty = Arc::new(faulty);
             let held = faulty.pause_nth(n, place);
             world.replace_store(Arc::clone(&faulty) as Arc<dyn Store>);

@@ -6,7 +6,7 @@ use agent_runner_core::{
     id::{RunId, StepKey},
     run::{ParkReason, Run, RunPhase, RunStatus},
     step::{EffectPolicy, StepStatus},
-    testing::{Fault, FaultyStore, Gate, LedgerTool, Turn, WriteCall},
+    testing::{Fault, FaultyStore, Gate, LedgerTool, StoreCall, Turn},
     tool::{ToolError, ToolErrorKind},
 };
 use serde_json::json;
@@ -371,7 +371,7 @@ async fn told_while_deciding(
 ) -> (World, Run) {
     let mut world = World::new(turns);
     let observer = world.engine().await;
-    let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&[WriteCall::Append]));
+    let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&[StoreCall::Append]));
     let first = faulty.pause_nth(1, Fault::BeforeCommit);
     world.replace_store(faulty);
     let (engine, _handle) = world.start().await;

@@ -59,6 +59,8 @@ impl World {
             default_model: ModelName::new("test", "model"),
             poll_interval: Duration::from_millis(20),
             lease_ttl: Duration::from_secs(2),
+            // Most runs here are short, and shall have snapshots nevertheless.
+            snapshot_interval: 8,
             ..EngineOptions::default()
         };
         Self {
@@ -118,6 +120,17 @@ impl World {
         Arc::clone(self.store.get_or_init(open).await)
     }
 
+    /// The size of the database, if there is one. Nothing may be using it any more.
+    pub(crate) async fn database_bytes(&self) -> Option<u64> {
+        let path = self.directory.path().join("runs.db");
+        if KIND.get() == StoreKind::InMemory {
+            return None;
+        }
+        // Whoever closes it folds the log into the file.
+        SqliteStore::open(SqliteOptions::new(&path)).await.unwrap().close().await.unwrap();
+        Some(std::fs::metadata(path).unwrap().len())
+    }
+
     pub(crate) fn replace_store(&mut self, store: Arc<dyn Store>) {
         self.store = OnceCell::from(store);
     }
@@ -165,7 +178,15 @@ pub(crate) async fn ended(engine: &Engine, id: RunId) -> Run {
 }
 
 pub(crate) async fn events(engine: &Engine, id: RunId) -> Vec<Event> {
-    engine.events(id, &EventQuery::after(0)).await.unwrap()
+    let mut all: Vec<Event> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |event| event.seq);
+        let page = engine.events(id, &EventQuery::after(after)).await.unwrap();
+        if page.is_empty() {
+            return all;
+        }
+        all.extend(page);
+    }
 }
 
 pub(crate) async fn kinds(engine: &Engine, id: RunId) -> Vec<String> {

@@ -9,7 +9,7 @@ use agent_runner_core::{
     run::{ParkReason, RunStatus},
     step::{EffectPolicy, StepStatus},
     store::Store,
-    testing::{Fault, FaultyStore, Gate, LedgerTool, Turn, WriteCall},
+    testing::{Fault, FaultyStore, Gate, LedgerTool, StoreCall, Turn},
     tool::{Reconciled, ToolOutput},
 };
 use serde_json::json;
@@ -180,7 +180,7 @@ async fn s24_a_write_whose_answer_was_lost_is_not_written_twice() {
             let mut world = world(&tool);
             world.options.lease_ttl = Duration::from_secs(10);
             let id = create(&world.engine().await, NewRun::new("x")).await;
-            let faulty = FaultyStore::new(world.store().await).counting(&[WriteCall::Append]);
+            let faulty = FaultyStore::new(world.store().await).counting(&[StoreCall::Append]);
             let faulty = Arc::new(faulty);
             faulty.fail_nth(n, fault);
             world.replace_store(Arc::clone(&faulty) as Arc<dyn Store>);
@@ -204,7 +204,7 @@ async fn a_claim_whose_answer_was_lost_strands_no_run() {
     let tool = LedgerTool::new("post", EffectPolicy::Idempotent);
     let mut world = world(&tool);
     let id = create(&world.engine().await, NewRun::new("x")).await;
-    let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&[WriteCall::Claim]));
+    let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&[StoreCall::Claim]));
     faulty.fail_nth(1, Fault::AfterCommit);
     world.replace_store(Arc::clone(&faulty) as Arc<dyn Store>);
     let (engine, _handle) = world.start().await;
@@ -218,7 +218,7 @@ async fn a_worker_that_doubts_its_lease_for_a_moment_strands_no_run() {
     let held = Turn::Held("half".into(), gate.clone(), Box::new(Turn::text(" whole")));
     let mut world = World::new([held]);
     world.options.lease_ttl = Duration::from_millis(400);
-    let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&[WriteCall::Beat]));
+    let faulty = Arc::new(FaultyStore::new(world.store().await).counting(&[StoreCall::Beat]));
     world.replace_store(Arc::clone(&faulty) as Arc<dyn Store>);
     let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;

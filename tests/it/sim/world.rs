@@ -13,7 +13,7 @@ use agent_runner_core::{
     run::Run,
     step::EffectPolicy,
     store::{EventQuery, InMemoryStore, Order, RunQuery, Store},
-    testing::{Fault, FaultyStore, ScriptedModel, SequentialIds, Turn, Weather, WriteCall},
+    testing::{Fault, FaultyStore, ScriptedModel, SequentialIds, StoreCall, Turn, Weather},
     time::Clock,
 };
 use async_trait::async_trait;
@@ -193,6 +193,7 @@ struct World {
     store: Arc<dyn Store>,
     model: ScriptedModel,
     effects: Effects,
+    snapshot_interval: u64,
 }
 
 impl World {
@@ -206,6 +207,7 @@ impl World {
             ids: Arc::new(SequentialIds::new()),
             storm: Storm::default(),
             effects: Effects::default(),
+            snapshot_interval: 1 + seed % 40,
             climate: Climate::new(&chance),
             chance,
             clock,
@@ -228,7 +230,7 @@ impl World {
             };
             let most = match call {
                 _ if chance.one_in(60) => Duration::from_secs(12),
-                WriteCall::Append => appends,
+                StoreCall::Append => appends,
                 _ => Duration::from_millis(200),
             };
             Weather { before: chance.time(most), fault, after: chance.time(most) }
@@ -253,6 +255,7 @@ impl World {
             default_model: ModelName::new("test", "model"),
             concurrency: 1 + self.chance.index(4),
             poll_interval: Duration::from_secs(2),
+            snapshot_interval: self.snapshot_interval,
             ..EngineOptions::default()
         };
         let mut builder = Engine::builder(store)

@@ -9,7 +9,11 @@ use tracing::warn;
 
 use super::{Driver, Outcome, Stop};
 use crate::{
-    engine::{EngineError, Inner, journal, journal::StepRows},
+    engine::{
+        EngineError, Inner,
+        journal::{self, StepRows},
+        snapshot::{self, Taken},
+    },
     event::EventBody,
     machine::RunState,
     store::{
@@ -28,6 +32,8 @@ pub(super) struct Outbox {
     pub(super) bookings: Vec<Booking>,
     pub(super) spawns: Vec<Spawn>,
     pub(super) news: Vec<News>,
+    /// A snapshot of what is in the store already.
+    snapshot: Option<Taken>,
     /// Told once all of the above is durable.
     pub(super) announced: Vec<oneshot::Sender<()>>,
     /// Starts once all of the above is durable.
@@ -66,6 +72,7 @@ impl Driver {
         }
         let outbox = std::mem::take(&mut self.outbox);
         let batch = self.batch(&outbox, None);
+        self.growth.add_batch(&batch);
         let inner = Arc::clone(&self.inner);
         let known = self.known_seq;
         let Outbox { then, announced, .. } = outbox;
@@ -91,7 +98,32 @@ impl Driver {
         batch.bookings.clone_from(&outbox.bookings);
         batch.spawns.clone_from(&outbox.spawns);
         batch.news.clone_from(&outbox.news);
+        if let Some(taken) = &outbox.snapshot {
+            batch.snapshot = Some(taken.snapshot.clone());
+            batch.blobs.extend(taken.texts.iter().cloned());
+        }
         batch
+    }
+
+    /// Makes a snapshot of what is in the store, to be written with the next events. When that does not
+    /// work it is tried again later: nothing depends on it.
+    pub(super) async fn take_snapshot(&mut self) {
+        let store = Arc::clone(&self.inner.store);
+        self.keep(snapshot::renew(&*store, self.run.id).await);
+    }
+
+    /// Takes in what became of a snapshot.
+    pub(super) fn keep(&mut self, taken: Result<Taken, EngineError>) {
+        match taken {
+            Ok(taken) => {
+                self.growth = taken.growth;
+                self.outbox.snapshot = Some(taken);
+            }
+            Err(problem) => {
+                warn!(error = %problem, "no snapshot could be made");
+                self.growth.put_off();
+            }
+        }
     }
 
     /// Takes in what came back from an append.
@@ -114,6 +146,11 @@ impl Driver {
         self.look |= look;
         self.note_control(appended.control, appended.pause_requested, appended.cancel_requested);
         Ok(())
+    }
+
+    /// Whether something was issued that is not known to be in the store.
+    pub(super) const fn is_behind(&self) -> bool {
+        self.appending.is_some() || !self.outbox.is_empty()
     }
 
     /// Waits until nothing is on its way.

@@ -44,6 +44,16 @@ impl Driver {
                 self.charge(&step, Heard::default())?;
             }
         }
+        let stays = matches!(rest, Rest::Park { .. } | Rest::Pause);
+        if stays && self.growth.is_due_at_rest(self.inner.options.snapshot_interval) {
+            if self.is_behind() {
+                // All of it is to be in the snapshot; what comes in with the answer may change how to rest.
+                self.flush();
+                self.quiesce().await?;
+                return Ok(false);
+            }
+            self.take_snapshot().await;
+        }
         match rest {
             Rest::Complete(output) => {
                 let status = self.status_after(RunTransition::Complete)?;

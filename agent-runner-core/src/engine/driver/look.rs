@@ -60,12 +60,11 @@ impl Driver {
             for event in page {
                 self.known_seq = event.seq;
                 let event = journal::whole(&*store, event).await?;
-                journal::apply(&mut self.state, &event)?;
-                if let Ok(Some(EventBody::DirectiveReceived {
-                    mode: DirectiveMode::Interrupt,
-                    ..
-                })) = EventBody::from_event(&event)
-                {
+                self.growth.add(&event.payload);
+                let Some(body) = journal::read(&event)? else { continue };
+                journal::take(&mut self.state, &event, &body)?;
+                let mode = DirectiveMode::Interrupt;
+                if matches!(body, EventBody::DirectiveReceived { mode: m, .. } if m == mode) {
                     self.interrupt_models();
                 }
             }

@@ -1,4 +1,5 @@
 mod context;
+mod kept;
 
 use jiff::Timestamp;
 use proptest::prelude::*;

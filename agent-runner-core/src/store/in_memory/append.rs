@@ -118,6 +118,7 @@ impl State {
             artifacts,
             approvals,
             bookings,
+            snapshot,
             ready,
             spawns: _,
             news: _,
@@ -129,17 +130,20 @@ impl State {
         let approvals = new_approvals(entry, approvals, events.len())?;
         let artifacts = new_artifacts(entry, artifacts, events.len())?;
         let run = patched(&entry.run, patch)?;
+        let count = u64::try_from(events.len()).unwrap_or(u64::MAX);
+        let last = entry.run.last_seq.saturating_add(count);
+        if snapshot.as_ref().is_some_and(|snapshot| snapshot.seq > last) {
+            return Err(corrupt(&entry.run, "the snapshot has events that the journal lacks"));
+        }
 
         let first_seq = entry.run.last_seq + 1;
         entry.run = run;
         let last_seq = entry.push_events(events);
         for step in steps {
-            match entry.steps.iter_mut().find(|known| known.key == step.key) {
-                Some(known) => *known = step,
-                None => entry.steps.push(step),
-            }
+            entry.put_step(step);
         }
         entry.artifacts = artifacts;
+        entry.snapshot = snapshot.or(entry.snapshot.take());
         entry.approvals.extend(approvals.into_iter().map(|approval| (approval.id, approval)));
         entry.signals.extend(signals.into_iter().map(|signal| signal.id));
         let appended = Appended {
@@ -236,7 +240,7 @@ fn new_steps(entry: &Entry, rows: Vec<StepRow>, events: usize) -> Result<Vec<Ste
                 &format!("step {} names an event that is not in the batch", row.key),
             ));
         }
-        let known = entry.steps.iter().find(|step| step.key == row.key);
+        let known = entry.step(&row.key);
         if known.is_some_and(|step| {
             step.status == StepStatus::Succeeded || row.status.rank() < step.status.rank()
         }) {

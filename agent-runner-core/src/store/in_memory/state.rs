@@ -8,10 +8,10 @@ use super::{artifact::Kept, record::Records, spend::Spending};
 use crate::{
     approval::Approval,
     event::{Event, NewEvent},
-    id::{ApprovalId, ProjectId, RunId, WorkerId},
+    id::{ApprovalId, ProjectId, RunId, StepKey, WorkerId},
     run::{Run, RunStatus},
     step::Step,
-    store::{Beginning, Created, StoreError, StoreErrorKind, Worker},
+    store::{Beginning, Created, Snapshot, StoreError, StoreErrorKind, Worker},
 };
 
 #[derive(Debug, Default)]
@@ -33,10 +33,13 @@ pub(super) struct Entry {
     pub(super) events: Vec<Event>,
     /// In the order they were first written.
     pub(super) steps: Vec<Step>,
+    /// Where each of them stands in `steps`.
+    places: BTreeMap<StepKey, usize>,
     pub(super) signals: BTreeSet<String>,
     pub(super) approvals: BTreeMap<ApprovalId, Approval>,
     /// In the order in which they were made.
     pub(super) artifacts: Vec<Kept>,
+    pub(super) snapshot: Option<Snapshot>,
     /// The moment under which it stands in [`State::ready`].
     pub(super) listed: Option<Timestamp>,
 }
@@ -65,6 +68,18 @@ impl Entry {
             });
         }
         self.run.last_seq
+    }
+
+    pub(super) fn step(&self, key: &StepKey) -> Option<&Step> {
+        self.steps.get(*self.places.get(key)?)
+    }
+
+    pub(super) fn put_step(&mut self, step: Step) {
+        let place = *self.places.entry(step.key.clone()).or_insert(self.steps.len());
+        match self.steps.get_mut(place) {
+            Some(known) => *known = step,
+            None => self.steps.push(step),
+        }
     }
 }
 
@@ -96,9 +111,11 @@ impl State {
             run: Run { last_seq: 0, ..run },
             events: Vec::new(),
             steps: Vec::new(),
+            places: BTreeMap::new(),
             signals: BTreeSet::new(),
             approvals: BTreeMap::new(),
             artifacts: Vec::new(),
+            snapshot: None,
             listed: None,
         });
         if let Err(error) = self.append(batch) {
@@ -134,6 +151,10 @@ impl State {
             .or_insert_with(|| SharedBlob { bytes, runs: BTreeSet::new() })
             .runs
             .insert(run);
+    }
+
+    pub(super) fn snapshot(&self, run: RunId) -> Option<Snapshot> {
+        self.entries.get(&run)?.snapshot.clone()
     }
 
     pub(super) fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {

@@ -16,7 +16,7 @@ use crate::{
     step::{EffectPolicy, Step, StepKind, StepStatus},
     store::{
         Appended, Batch, Beginning, Blob, EventQuery, Expect, Order, Ready, RunQuery, SignalRow,
-        StepRow, Store, StoreErrorKind, Worker,
+        Snapshot, StepRow, Store, StoreErrorKind, Worker,
     },
     testing::{ManualClock, SequentialIds},
     time::{Clock, later},
@@ -40,8 +40,17 @@ pub(in crate::testing) struct Fixture<H> {
 /// All that the reading methods show, to compare before and after.
 #[derive(Debug, PartialEq)]
 pub(in crate::testing) struct Image {
-    runs: Vec<(Run, Vec<Event>, Vec<Step>)>,
+    runs: Vec<Portrait>,
     workers: Vec<Worker>,
+}
+
+/// A run and what belongs to it.
+#[derive(Debug, PartialEq)]
+struct Portrait {
+    run: Run,
+    events: Vec<Event>,
+    steps: Vec<Step>,
+    snapshot: Option<Snapshot>,
 }
 
 impl<H: StoreHarness> Fixture<H> {
@@ -191,7 +200,8 @@ pub(in crate::testing) async fn image(store: &dyn Store) -> Image {
     for run in store.runs(&query).await.unwrap() {
         let events = store.events(run.id, &all).await.unwrap();
         let steps = store.steps(run.id).await.unwrap();
-        runs.push((run, events, steps));
+        let snapshot = store.snapshot(run.id).await.unwrap();
+        runs.push(Portrait { run, events, steps, snapshot });
     }
     Image { runs, workers: store.workers().await.unwrap() }
 }
@@ -280,6 +290,11 @@ pub(in crate::testing) fn blob(bytes: &[u8]) -> Blob {
     let digest = Sha256::digest(bytes);
     let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     Blob { sha256, bytes: bytes.to_vec() }
+}
+
+/// A snapshot of the events up to `seq`.
+pub(in crate::testing) fn snapshot(seq: u64, state: &[u8]) -> Snapshot {
+    Snapshot { seq, version: 3, state: state.to_vec() }
 }
 
 /// An empty batch of the run's owner.

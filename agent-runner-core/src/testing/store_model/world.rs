@@ -19,7 +19,7 @@ use crate::{
         ManualClock, SequentialIds,
         store_contract::fixture::{
             ALL, TTL, blob, by_control, by_owner, canceling, event, new_run, parking, pausing,
-            seconds, signal, step, worker,
+            seconds, signal, snapshot, step, worker,
         },
     },
     time::Clock,
@@ -143,7 +143,11 @@ impl World {
             })
             .collect();
         match how.roll(8) {
-            0 => batch.events.clear(),
+            0 => {
+                batch.events.clear();
+                let seq = run.last_seq + u64::from(more.roll(3)) / 2;
+                batch.snapshot = how.flip().then(|| snapshot(seq, &[how.roll(16)]));
+            }
             1..=3 => {
                 let to = StepStatus::ALL[usize::from(how.roll(7))];
                 batch.steps = vec![StepRow {

@@ -17,11 +17,12 @@ use super::{
 /// Written into the file's header ("agru"), so that no other program's database is touched.
 const APPLICATION_ID: i64 = 0x6167_7275;
 /// Steps from one schema to the next; the number of a step is its position, from 1.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/0001_runs.sql"),
     include_str!("../migrations/0002_spend.sql"),
     include_str!("../migrations/0003_approvals.sql"),
     include_str!("../migrations/0004_artifacts.sql"),
+    include_str!("../migrations/0005_snapshots.sql"),
 ];
 /// Connections that read. More than there are cores to a small server do not make reads faster.
 const READERS: u32 = 4;

@@ -13,7 +13,9 @@ use agent_runner_core::{
     id::{ApprovalId, ArtifactId, ProjectId, RunId, StepKey, WorkerId},
     run::{ParkReason, Run, RunStatus},
     step::StepStatus,
-    store::{Appended, Blob, Expect, Ready, SignalRow, SpendLine, StoreError, StoreErrorKind},
+    store::{
+        Appended, Blob, Expect, Ready, SignalRow, Snapshot, SpendLine, StoreError, StoreErrorKind,
+    },
 };
 use sqlx::sqlite::SqliteRow;
 
@@ -66,6 +68,7 @@ pub(super) struct Plan<'a> {
     signals: Vec<SignalColumns<'a>>,
     listings: HashMap<RunId, Option<i64>>,
     blobs: Vec<(RunId, &'a Blob)>,
+    snapshots: Vec<(RunId, &'a Snapshot)>,
     approvals: Approvals<'a>,
     artifacts: Artifacts<'a>,
     bookings: Bookings<'a>,
@@ -212,9 +215,14 @@ impl<'a> Plan<'a> {
         self.artifacts.check(batch)?;
         let status = next_status(batch.run, guard, &batch.patch)?;
 
-        // Nothing is refused from here on.
         let first_seq = guard.next_seq;
-        guard.take(status, &batch.patch, after(first_seq, batch.events.len()));
+        let next_seq = after(first_seq, batch.events.len());
+        if batch.snapshot.as_ref().is_some_and(|snapshot| snapshot.seq >= next_seq) {
+            return Err(broken(batch.run, "the snapshot has events that the journal lacks"));
+        }
+
+        // Nothing is refused from here on.
+        guard.take(status, &batch.patch, next_seq);
         known.changes.get_or_insert_default().merge(&batch.patch);
         known.steps.extend(batch.steps.iter().map(|step| (step.key.clone(), step.status)));
         known.signals.extend(batch.signals.iter().map(|signal| signal.id.clone()));
@@ -232,6 +240,7 @@ impl<'a> Plan<'a> {
         }));
         self.push_events(batch.run, first_seq, epoch, &batch.events);
         self.blobs.extend(batch.blobs.iter().map(|blob| (batch.run, blob)));
+        self.snapshots.extend(batch.snapshot.iter().map(|snapshot| (batch.run, snapshot)));
         self.artifacts.add(batch.run, &batch.artifacts, first_seq);
         self.approvals.add(batch.run, &batch.approvals, first_seq);
         self.bookings.add(batch.run, &batch.bookings);
@@ -313,6 +322,11 @@ impl<'a> Plan<'a> {
     /// Payloads and the runs they belong to. Their bytes do not go through JSON.
     pub(super) fn blobs(&self) -> &[(RunId, &'a Blob)] {
         &self.blobs
+    }
+
+    /// Snapshots and their runs. Their bytes do not go through JSON either.
+    pub(super) fn snapshots(&self) -> &[(RunId, &'a Snapshot)] {
+        &self.snapshots
     }
 }
 

@@ -8,7 +8,7 @@ use agent_runner_core::{
     step::StepStatus,
     store::{
         ApprovalRow, ArtifactRow, Batch, Beginning, Blob, Booking, Expect, News, NewsEffect, Ready,
-        RunPatch, SignalRow, StepRow, StoreError, StoreErrorKind,
+        RunPatch, SignalRow, Snapshot, StepRow, StoreError, StoreErrorKind,
     },
 };
 use jiff::Timestamp;
@@ -34,6 +34,7 @@ pub(super) struct PreparedBatch {
     pub(super) bookings: Vec<Booking>,
     pub(super) spawns: Vec<PreparedRun>,
     pub(super) news: Vec<NewsText>,
+    pub(super) snapshot: Option<Snapshot>,
     pub(super) ready: Ready,
 }
 
@@ -133,6 +134,7 @@ impl PreparedBatch {
             bookings,
             spawns,
             news,
+            snapshot,
             ready,
         } = batch;
         Ok(Self {
@@ -154,6 +156,7 @@ impl PreparedBatch {
                 })
                 .collect::<Result<_, _>>()?,
             news: news.into_iter().map(news_text).collect::<Result<_, _>>()?,
+            snapshot,
             ready,
         })
     }
@@ -177,7 +180,8 @@ impl PreparedBatch {
         let news: usize = self.news.iter().map(|news| news.event.payload.len()).sum();
         let spawns: usize = self.spawns.iter().map(PreparedRun::bytes).sum();
         let blobs: usize = blobs.map(|blob| blob.bytes.len()).sum();
-        payload_bytes(&self.events) + blobs + news + spawns
+        let snapshot = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.state.len());
+        payload_bytes(&self.events) + blobs + news + spawns + snapshot
     }
 }
 

@@ -8,8 +8,8 @@ use agent_runner_core::{
     run::Run,
     step::Step,
     store::{
-        ApprovalQuery, ArtifactQuery, Control, EventQuery, Order, Record, RunQuery, SpendQuery,
-        Spent, StoreError, StoreErrorKind, Worker,
+        ApprovalQuery, ArtifactQuery, Control, EventQuery, Order, Record, RunQuery, Snapshot,
+        SpendQuery, Spent, StoreError, StoreErrorKind, Worker,
     },
 };
 use jiff::Timestamp;
@@ -175,6 +175,12 @@ impl Reader {
         self.maybe(statement, rows::approval).await?.ok_or_else(|| {
             StoreError::new(StoreErrorKind::NotFound, format!("there is no approval {id}"))
         })
+    }
+
+    pub(super) async fn snapshot(&self, run: RunId) -> Result<Option<Snapshot>, StoreError> {
+        let statement =
+            sqlx::query(include_str!("../statements/snapshot.sql")).bind(run_bytes(run));
+        self.maybe(statement, rows::snapshot).await
     }
 
     pub(super) async fn blob(&self, sha256: &str) -> Result<Vec<u8>, StoreError> {

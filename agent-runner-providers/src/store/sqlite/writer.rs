@@ -244,6 +244,7 @@ impl Writer {
         let rows_only = approvals.is_none()
             && artifacts.is_none()
             && plan.blobs().is_empty()
+            && plan.snapshots().is_empty()
             && drafts.iter().all(|draft| matches!(draft, Draft::Done(_)));
         if let Some(rows) = rows {
             let settled = plan.settled()?;
@@ -264,14 +265,7 @@ impl Writer {
             let sql = include_str!("statements/artifacts_put.sql");
             self.insert(sql, std::iter::once(artifacts)).await?;
         }
-        for (run, blob) in plan.blobs() {
-            sqlx::query(include_str!("statements/blob_put.sql"))
-                .bind(run.as_uuid().into_bytes().to_vec())
-                .bind(&blob.sha256)
-                .bind(&blob.bytes)
-                .execute(&mut self.conn)
-                .await?;
-        }
+        self.put_bytes(&plan).await?;
         let committed = rows_only && !plan.is_empty();
         let mut outcomes = Vec::with_capacity(ops.len());
         for (op, draft) in ops.iter().zip(drafts) {
@@ -312,6 +306,28 @@ impl Writer {
             query = query.bind(rows);
         }
         query.execute(&mut self.conn).await.map(drop)
+    }
+
+    /// Writes what does not go through JSON.
+    async fn put_bytes(&mut self, plan: &Plan<'_>) -> Result<(), sqlx::Error> {
+        for (run, blob) in plan.blobs() {
+            sqlx::query(include_str!("statements/blob_put.sql"))
+                .bind(run.as_uuid().into_bytes().to_vec())
+                .bind(&blob.sha256)
+                .bind(&blob.bytes)
+                .execute(&mut self.conn)
+                .await?;
+        }
+        for (run, snapshot) in plan.snapshots() {
+            sqlx::query(include_str!("../statements/snapshot_put.sql"))
+                .bind(run.as_uuid().into_bytes().to_vec())
+                .bind(i64::try_from(snapshot.seq).unwrap_or(i64::MAX))
+                .bind(snapshot.version)
+                .bind(&snapshot.state)
+                .execute(&mut self.conn)
+                .await?;
+        }
+        Ok(())
     }
 
     async fn existing(&mut self, run: RunId) -> Result<Answer, sqlx::Error> {

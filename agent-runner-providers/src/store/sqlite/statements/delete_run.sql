@@ -2,6 +2,7 @@ UPDATE meta SET gc = 1;
 DELETE FROM ready WHERE run_id = $1;
 DELETE FROM event WHERE run_id = $1;
 DELETE FROM step WHERE run_id = $1;
+DELETE FROM snapshot WHERE run_id = $1;
 DELETE FROM signal WHERE run_id = $1;
 DELETE FROM approval WHERE run_id = $1;
 DELETE FROM artifact WHERE run_id = $1;

@@ -1,0 +1,1 @@
+SELECT seq, version, state FROM snapshot WHERE run_id = $1
