@@ -12,6 +12,7 @@ mod bulk;
 mod children;
 mod code;
 mod control;
+mod diff;
 mod driver;
 mod error;
 mod family;
@@ -42,6 +43,7 @@ pub use self::{
     budgets::Spending,
     builder::{BuildError, EngineBuilder, EngineOptions},
     bulk::{ManyDone, ManyRuns},
+    diff::{FieldDiff, PartingEvents, RunDiff, StepDiff},
     error::{EngineError, EngineErrorKind, FieldError},
     family::{Family, Member},
     fork::NewFork,

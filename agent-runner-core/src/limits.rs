@@ -80,6 +80,10 @@ pub const PAGE_MAX: usize = 500;
 pub const BATCH_MAX: usize = 100;
 /// Runs of one request for many that are written at once, so that they share commits.
 pub const BULK_IN_FLIGHT: usize = 16;
+/// Most fields, and most steps, that a comparison of two runs lists.
+pub const DIFF_ITEMS_MAX: usize = 500;
+/// Longest value that a comparison of two runs shows whole, in bytes.
+pub const DIFF_VALUE_BYTES_MAX: usize = 2 * 1024;
 /// Live frames a slow watcher may fall behind before it loses some.
 pub const LIVE_FRAMES: usize = 1_024;
 /// Live text kept for a watcher that joins during a generation, in bytes.

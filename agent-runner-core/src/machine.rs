@@ -9,6 +9,7 @@ mod hands;
 mod inherit;
 mod replay;
 mod state;
+mod story;
 
 pub use self::children::{ChildState, Children};
 pub use self::either::Machine;
@@ -18,3 +19,4 @@ pub use self::replay::{Divergence, Replay};
 pub use self::state::{
     ApplyError, MachineCommand, OpenCall, OverBudget, RunState, SignalState, StepState,
 };
+pub use self::story::{Parting, Story};

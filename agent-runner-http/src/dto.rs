@@ -6,6 +6,7 @@ pub(crate) mod artifact;
 pub(crate) mod budget;
 pub(crate) mod bulk;
 pub(crate) mod control;
+pub(crate) mod diff;
 pub(crate) mod event;
 pub(crate) mod file;
 pub(crate) mod fork;

@@ -10,7 +10,7 @@ pub(crate) use self::{
     header::{IdempotencyKey, IfMatch, sha256_hex},
     path::{
         ApprovalPath, ArtifactPath, FilePath, GitActionPath, GitViewPath, Name, ProjectPath,
-        RunEventPath, RunPath, RunSignalPath, RunStepPath,
+        RunEventPath, RunPairPath, RunPath, RunSignalPath, RunStepPath,
     },
     query::{FromQuery, Page, Parameters, Query},
 };

@@ -93,6 +93,7 @@ fn about_runs() -> OpenApiRouter<Api> {
         .routes(routes!(bulk::rerun))
         .routes(routes!(fork::fork))
         .routes(routes!(fork::rerun))
+        .routes(routes!(fork::diff))
         .routes(routes!(run::usage))
         .routes(routes!(run::tree))
         .routes(routes!(run::transcript))

@@ -33,6 +33,7 @@ mod code_changes;
 mod code_children;
 mod context;
 mod control;
+mod diff;
 pub(crate) mod fixture;
 mod fork;
 mod lifecycle;

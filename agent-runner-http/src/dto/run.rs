@@ -102,6 +102,12 @@ pub(crate) struct RunFailure {
     message: String,
 }
 
+impl From<run::RunError> for RunFailure {
+    fn from(error: run::RunError) -> Self {
+        Self { reason: json!(error.reason), message: error.message }
+    }
+}
+
 /// What a parked run waits for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WaitingOn {
@@ -289,9 +295,7 @@ impl From<run::Run> for Run {
                 inputs,
             },
             output: run.output,
-            error: run
-                .error
-                .map(|error| RunFailure { reason: json!(error.reason), message: error.message }),
+            error: run.error.map(Into::into),
             usage: run.usage.into(),
             spend: run.spend.into(),
             cost: TotalCost::of(run.spend),

@@ -89,6 +89,11 @@ path! {
         Ok(Self(id(&run)?, StepKey::new(key)))
 }
 path! {
+    /// `/runs/{id}/diff/{other}`
+    RunPairPath(RunId, RunId) from (run, other), (String, String) =>
+        Ok(Self(id(&run)?, id(&other)?))
+}
+path! {
     /// `/runs/{id}/signals/{name}`
     RunSignalPath(RunId, String) from (run, name), (String, String) => Ok(Self(id(&run)?, name))
 }

@@ -1,4 +1,4 @@
-//! Runs that go on from others.
+//! Runs that go on from others, and how they differ from them.
 
 use agent_runner_core::{engine, id::RunId};
 use axum::{
@@ -12,10 +12,11 @@ use super::new_run::mark;
 use crate::{
     api::Api,
     dto::{
+        diff::RunDiff,
         fork::{NewFork, NewRerun},
         run::Run,
     },
-    extract::{Body, IdempotencyKey, Query, RunPath, sha256_hex},
+    extract::{Body, IdempotencyKey, Query, RunPairPath, RunPath, sha256_hex},
     problem::{Problem, ProblemBody},
 };
 
@@ -60,6 +61,26 @@ pub(crate) async fn fork(
     Body(new, body): Body<NewFork>,
 ) -> Result<Response, Problem> {
     accept(&api, id, (new.into(), &body.to_string()), key).await
+}
+
+/// How two runs differ: where their journals part, what was asked for, and what their steps came
+/// to.
+#[utoipa::path(get, path = "/runs/{id}/diff/{other}", tag = "runs",
+    params(
+        ("id" = String, Path, description = "The first run"),
+        ("other" = String, Path, description = "The second run, such as a fork of the first"),
+    ),
+    responses(
+        (status = 200, description = "How they differ; long values are shortened", body = RunDiff),
+        (status = 404, description = "One of them is unknown", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "Any other error", body = ProblemBody, content_type = "application/problem+json"),
+))]
+pub(crate) async fn diff(
+    State(api): State<Api>,
+    RunPairPath(left, right): RunPairPath,
+    Query(()): Query<()>,
+) -> Result<Json<RunDiff>, Problem> {
+    Ok(Json(api.engine().diff(left, right).await?.into()))
 }
 
 /// Starts a run anew with what it was asked for, or with changes.

@@ -80,3 +80,30 @@ async fn one_key_gives_one_fork() {
         (422, &json!("idempotency_mismatch"))
     );
 }
+
+#[tokio::test]
+async fn two_runs_are_compared() {
+    let service = answering("forty-two");
+    let source = service.create(&json!({"goal": "what is it"})).await;
+    service.join(&source).await;
+    let body = json!({"goal": "what was it"});
+    let fork = service.post(&format!("/runs/{source}/rerun"), &body).await.json();
+    let fork = fork["id"].as_str().unwrap();
+    service.join(fork).await;
+    let diff = service.get(&format!("/runs/{source}/diff/{fork}")).await.json();
+    assert_eq!((&diff["same_story"], &diff["steps"]), (&json!(true), &json!([])));
+    assert_eq!(diff["left"]["parts_at"], Value::Null);
+    assert_eq!((&diff["left"]["run_id"], &diff["right"]["run_id"]), (&json!(source), &json!(fork)));
+    let goal = json!({"pointer": "/goal", "left": "what is it", "right": "what was it"});
+    assert_eq!(diff["spec"][1], goal);
+
+    let other = service.create(&json!({"goal": "g", "options": {"max_steps": 1}})).await;
+    service.post(&format!("/runs/{other}/cancel"), &json!({})).await;
+    service.join(&other).await;
+    let diff = service.get(&format!("/runs/{source}/diff/{other}")).await.json();
+    assert_eq!(diff["left"]["status"], "COMPLETED");
+    let missing = "01930000-0000-7000-8000-000000000000";
+    for (left, right) in [(source.as_str(), missing), (missing, source.as_str()), ("x", fork)] {
+        assert_eq!(service.get(&format!("/runs/{left}/diff/{right}")).await.status, 404);
+    }
+}
