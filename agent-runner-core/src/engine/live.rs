@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How long a watcher trusts that it was told of every commit before it looks by itself.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What to watch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,6 +99,7 @@ struct SoFar {
 pub(super) struct Topic {
     live: broadcast::Sender<LiveFrame>,
     committed: watch::Sender<u64>,
+    ended: watch::Sender<u64>,
     so_far: Mutex<SoFar>,
 }
 
@@ -107,6 +108,7 @@ impl Topic {
         Self {
             live: broadcast::channel(limits::LIVE_FRAMES).0,
             committed: watch::channel(0).0,
+            ended: watch::channel(0).0,
             so_far: Mutex::default(),
         }
     }
@@ -114,6 +116,16 @@ impl Topic {
     /// Says that something was committed.
     fn bump(&self) {
         self.committed.send_modify(|n| *n += 1);
+    }
+
+    /// Says that the run may have ended.
+    fn end(&self) {
+        self.ended.send_modify(|n| *n += 1);
+    }
+
+    /// Changes when the run may have ended.
+    pub(super) fn ends(&self) -> watch::Receiver<u64> {
+        self.ended.subscribe()
     }
 
     /// Hands a piece of output to whoever watches.
@@ -203,14 +215,15 @@ impl Hub {
     /// Passes a hint of the store on.
     pub(super) fn changed(&self, change: Change) {
         let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
-        match change {
-            Change::Run(run) => {
-                if let Some(topic) = topics.get(&run).and_then(std::sync::Weak::upgrade) {
-                    topic.bump();
-                }
-            }
+        let topic = |run| topics.get(run).and_then(std::sync::Weak::upgrade);
+        match &change {
+            Change::Run(run) => topic(run).iter().for_each(|topic| topic.bump()),
+            Change::Ended(run) => topic(run).iter().for_each(|topic| topic.end()),
             Change::Any => {
-                topics.values().filter_map(std::sync::Weak::upgrade).for_each(|t| t.bump());
+                topics.values().filter_map(std::sync::Weak::upgrade).for_each(|topic| {
+                    topic.bump();
+                    topic.end();
+                });
             }
             Change::Ready => {}
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
-use super::{Engine, EngineError, EngineErrorKind, WatchOptions, journal, live::Frame, snapshot};
+use super::{Engine, EngineError, EngineErrorKind, journal, live::LOOK_INTERVAL, snapshot};
 use crate::{
     agent::ModelName,
     budget::{Budget, Spend},
@@ -247,25 +247,25 @@ impl Engine {
     /// # Errors
     /// `NotFound`.
     pub async fn join(&self, id: RunId, timeout: Duration) -> Result<Run, EngineError> {
-        use futures::StreamExt as _;
-        let run = self.run(id).await?;
-        if run.status.is_terminal() {
-            return Ok(run);
-        }
-        let mut frames = self.watch(id, WatchOptions { after: run.last_seq, live: false });
-        let ended = async {
-            while let Some(frame) = frames.next().await {
-                if matches!(frame, Ok(Frame::End { .. }) | Err(_)) {
-                    break;
-                }
+        // Listens before it looks, so that no end is missed.
+        let topic = self.inner.live.topic(id);
+        let mut ends = topic.ends();
+        let patience = self.inner.clock.sleep(timeout);
+        tokio::pin!(patience);
+        loop {
+            ends.mark_unchanged();
+            let run = self.run(id).await?;
+            if run.status.is_terminal() {
+                return Ok(run);
             }
-        };
-        tokio::select! {
-            biased;
-            () = ended => {}
-            () = self.inner.clock.sleep(timeout) => {}
+            tokio::select! {
+                biased;
+                // The topic is held here, so its sender is there.
+                _ = ends.changed() => {}
+                () = &mut patience => return self.run(id).await,
+                () = self.inner.clock.sleep(LOOK_INTERVAL) => {}
+            }
         }
-        self.run(id).await
     }
 
     /// The workers that are known to the store.

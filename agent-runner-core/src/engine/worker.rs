@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -135,8 +135,13 @@ impl Claimer {
             if self.stop.is_cancelled() {
                 break;
             }
-            let claimed = self.claim().await;
-            if claimed > 0 {
+            // Every slot that is free by now, so that one claim fills them all.
+            while let Some(ended) = self.drivers.try_join_next() {
+                self.ended(ended);
+            }
+            // Hints of what this claim will find are old news.
+            while let Some(Some(_)) = changes.next().now_or_never() {}
+            if self.claim().await {
                 continue;
             }
             let full = self.drivers.len() >= self.inner.options.concurrency;
@@ -171,32 +176,32 @@ impl Claimer {
                 () = self.stop.cancelled() => return,
                 Some(ended) = self.drivers.join_next() => self.ended(ended),
                 change = changes.next() => match change {
-                    Some(Change::Run(_)) => {}
+                    Some(Change::Run(_) | Change::Ended(_)) => {}
                     Some(Change::Ready | Change::Any) | None => return,
                 },
             }
         }
     }
 
-    /// Claims what there are slots for; how many came.
-    async fn claim(&mut self) -> usize {
+    /// Claims what there are slots for; whether there may be more.
+    async fn claim(&mut self) -> bool {
         let free = self.inner.options.concurrency.saturating_sub(self.drivers.len());
         if free == 0 || self.trust.borrow().until <= Instant::now() {
-            return 0;
+            return false;
         }
-        let worker = self.inner.worker;
-        match self.inner.store.claim(worker, free.min(CLAIM_MAX)).await {
+        let (worker, most) = (self.inner.worker, free.min(CLAIM_MAX));
+        match self.inner.store.claim(worker, most).await {
             Ok(runs) => {
-                let claimed = runs.len();
+                let more = runs.len() == most;
                 for run in runs {
                     self.spawn(run);
                 }
-                claimed
+                more
             }
             Err(problem) => {
                 warn!(error = %problem, "the store gives no runs");
                 self.inner.clock.sleep(self.inner.options.poll_interval).await;
-                0
+                false
             }
         }
     }

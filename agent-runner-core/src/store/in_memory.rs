@@ -216,7 +216,7 @@ impl Store for InMemoryStore {
 
     async fn delete(&self, run: RunId) -> Result<(), StoreError> {
         self.state().delete(run)?;
-        self.tell([Change::Run(run)]);
+        self.tell([Change::Run(run), Change::Ended(run)]);
         Ok(())
     }
 

@@ -185,6 +185,8 @@ pub struct Sweep {
 pub enum Change {
     /// This run has new events or another control state.
     Run(RunId),
+    /// This run ended, or was deleted. Told besides [`Change::Run`].
+    Ended(RunId),
     /// Some run became claimable.
     Ready,
     /// Anything may have changed.

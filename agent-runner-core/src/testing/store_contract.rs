@@ -270,6 +270,7 @@ macro_rules! store_contract {
             }
             hint {
                 a_listener_hears_of_new_events,
+                a_listener_hears_of_an_end,
                 a_listener_hears_that_a_run_became_claimable,
                 a_listener_hears_of_a_sweep,
                 a_listener_that_sleeps_holds_up_nobody,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     id::RunId,
-    run::Run,
+    run::{Run, RunStatus},
     step::{Step, StepStatus},
     store::{
         Appended, Batch, Change, Expect, News, NewsEffect, Ready, RunPatch, SignalRow, Spawn,
@@ -30,6 +30,9 @@ impl State {
     pub(super) fn append(&mut self, mut batch: Batch) -> Result<Written, StoreError> {
         let (spawns, news) = (std::mem::take(&mut batch.spawns), std::mem::take(&mut batch.news));
         let mut changes = vec![Change::Run(batch.run)];
+        if batch.patch.status.is_some_and(RunStatus::is_terminal) {
+            changes.push(Change::Ended(batch.run));
+        }
         if matches!(batch.ready, Ready::At(_)) {
             changes.push(Change::Ready);
         }

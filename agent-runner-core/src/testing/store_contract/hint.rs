@@ -7,10 +7,11 @@ use futures::{StreamExt as _, future::join_all};
 
 use super::{
     StoreHarness,
-    fixture::{ALL, Fixture, TTL, by_control},
+    fixture::{ALL, Fixture, TTL, by_control, by_owner},
 };
 use crate::{
     llm::BoxStream,
+    run::RunStatus,
     store::{Batch, Change},
 };
 
@@ -39,6 +40,18 @@ pub async fn a_listener_hears_of_new_events<H: StoreHarness>() {
     for listener in &mut listeners {
         hears(listener, Change::Run(run.id)).await;
     }
+}
+
+/// Whoever waits for the end of a run hears of it, and of its deletion.
+pub async fn a_listener_hears_of_an_end<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let run = f.running().await;
+    let mut changes = f.store.changes();
+    f.append(f.ending(by_owner(&run), RunStatus::Completed)).await;
+    hears(&mut changes, Change::Ended(run.id)).await;
+    let mut changes = f.store.changes();
+    f.store.delete(run.id).await.unwrap();
+    hears(&mut changes, Change::Ended(run.id)).await;
 }
 
 /// An idle worker hears of a run that it could claim.

@@ -117,8 +117,11 @@ impl Op {
             _ => false,
         };
         let mut hints = match (self, answer) {
-            (Self::Append(batch), _) => batch.runs().map(Change::Run).collect(),
-            (Self::Delete(run), _) => vec![Change::Run(*run)],
+            (Self::Append(batch), _) => {
+                let ended = batch.ends().then_some(Change::Ended(batch.run));
+                batch.runs().map(Change::Run).chain(ended).collect()
+            }
+            (Self::Delete(run), _) => vec![Change::Run(*run), Change::Ended(*run)],
             (_, Answer::Created(created)) if created.existing => return Vec::new(),
             (_, Answer::Created(created)) => vec![Change::Run(created.run.id)],
             (_, Answer::Claimed(runs)) => runs.iter().map(|run| Change::Run(run.id)).collect(),

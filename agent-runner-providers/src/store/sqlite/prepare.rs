@@ -120,6 +120,11 @@ pub(super) struct Patch {
 }
 
 impl PreparedBatch {
+    /// Whether it ends its run.
+    pub(super) fn ends(&self) -> bool {
+        self.patch.status.is_some_and(RunStatus::is_terminal)
+    }
+
     pub(super) fn new(batch: Batch) -> Result<Self, StoreError> {
         let Batch {
             run,

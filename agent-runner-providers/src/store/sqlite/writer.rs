@@ -38,6 +38,8 @@ pub(super) const QUEUE: usize = 1_024;
 /// Most bytes of payload in one transaction, so that a group of large outputs does not hold the
 /// lock for long.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// Most turns that other tasks get before a group is written.
+const TURNS: usize = 16;
 /// How often another process's commits are looked for, when something just happened …
 const PACE_MIN: Duration = Duration::from_millis(5);
 /// … and when nothing happens.
@@ -111,9 +113,7 @@ impl Writer {
         loop {
             match tokio::time::timeout(self.pace, jobs.recv()).await {
                 Ok(Some(job)) => {
-                    // Lets callers that were just answered queue their next write.
-                    tokio::task::yield_now().await;
-                    let group = gather(job, &mut jobs);
+                    let group = gather(job, &mut jobs).await;
                     self.serve(group).await;
                     self.pace = PACE_MIN;
                 }
@@ -412,14 +412,22 @@ impl Draft {
     }
 }
 
-/// Everything that waits, up to the bounds of a group.
-fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
+/// Everything that waits, up to the bounds of a group. Tasks that can run now get their turn first, as
+/// long as they bring more: a group costs much the same whatever its size.
+async fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
     let mut bytes = first.op.bytes();
     let mut group = vec![first];
-    while bytes < GROUP_BYTES && group.len() < QUEUE {
-        let Ok(job) = jobs.try_recv() else { break };
-        bytes = bytes.saturating_add(job.op.bytes());
-        group.push(job);
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+        let before = group.len();
+        while bytes < GROUP_BYTES && group.len() < QUEUE {
+            let Ok(job) = jobs.try_recv() else { break };
+            bytes = bytes.saturating_add(job.op.bytes());
+            group.push(job);
+        }
+        if group.len() == before {
+            break;
+        }
     }
     group
 }
