@@ -34,6 +34,7 @@ mod code_children;
 mod context;
 mod control;
 mod diff;
+mod families;
 pub(crate) mod fixture;
 mod fork;
 mod lifecycle;

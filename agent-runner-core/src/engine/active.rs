@@ -9,12 +9,16 @@ use std::{
     time::Duration,
 };
 
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::Inner;
+use super::{Inner, journal};
 use crate::{
+    event::EventBody,
     id::RunId,
+    limits,
+    run::{Park, ParkReason},
     store::{Batch, Expect, Ready, StoreErrorKind},
     time,
 };
@@ -93,19 +97,41 @@ impl ActiveRuns {
     }
 }
 
-/// Gives up a run whose driver panicked, counted like a lost worker, so that it cannot go on so
-/// for ever.
-pub(super) async fn give_back(inner: &Inner, id: RunId, epoch: u64) {
+/// Gives up a run that could not go on here, counted like a lost worker. One that was given up too often
+/// is parked without a look at its journal, which may be what is broken.
+pub(super) async fn give_back(inner: &Inner, id: RunId, epoch: u64, why: &str) {
     let Ok(run) = inner.store.run(id).await else { return };
+    let now = inner.clock.now();
+    let recoveries = run.recoveries.saturating_add(1);
     let expect = Expect::Owner { worker: inner.worker, epoch, control: None };
     let mut batch = Batch::new(id, expect);
     batch.patch.release = true;
     batch.patch.bump_control = true;
-    batch.patch.recoveries = Some(run.recoveries + 1);
-    batch.ready = Ready::At(time::later(inner.clock.now(), Duration::from_millis(200)));
+    batch.patch.recoveries = Some(recoveries);
+    if recoveries > limits::RECOVERIES_MAX {
+        warn!(run.id = %id, recoveries, why, "run parked: it could not go on anywhere");
+        let reason = ParkReason::Poison;
+        let parked = EventBody::RunParked { reason, step: None, wake_at: None, differs: None };
+        journal::push(&mut batch, parked, now);
+        let waiting_on = poisoned(recoveries, Some(why));
+        batch.patch.park = Some(Some(Park { reason, wake_at: None, waiting_on }));
+        batch.ready = Ready::Never;
+    } else {
+        batch.ready = Ready::At(time::later(now, Duration::from_millis(200)));
+    }
     if let Err(problem) = inner.store.append(batch).await
         && problem.kind() != StoreErrorKind::Fenced
     {
         warn!(run.id = %id, error = %problem, "the run could not be given back; its lease ends by itself");
     }
+}
+
+/// What a run that is parked as poison says to people.
+pub(super) fn poisoned(recoveries: u32, why: Option<&str>) -> Value {
+    let last = why.map(|why| format!(", the last time because {why}")).unwrap_or_default();
+    let message = format!(
+        "its worker was lost or could not go on {recoveries} times in a row{last}; see the logs of \
+         the workers, mend the cause and resume the run, or cancel it"
+    );
+    json!({"recoveries": recoveries, "message": message})
 }

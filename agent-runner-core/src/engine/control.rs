@@ -1,6 +1,8 @@
 //! What people ask of a run: pause, resume, cancel, resolve, delete. Each is one compare-and-set on
 //! the run's control number, so that it is atomic against the run's owner.
 
+use tracing::warn;
+
 use super::{
     Engine, EngineError, EngineErrorKind, Inner,
     budgets::{call_id, lost_call},
@@ -301,9 +303,17 @@ impl Inner {
         Ok(())
     }
 
-    /// Model calls whose worker was lost may have been billed.
+    /// Model calls whose worker was lost may have been billed. A journal that cannot be read keeps no run
+    /// from its end: what is reserved for its calls is booked with that.
     async fn charge_lost_calls(&self, run: &Run, batch: &mut Batch) -> Result<(), EngineError> {
-        let mut state = snapshot::load(&*self.store, run.id).await?.state;
+        let mut state = match snapshot::load(&*self.store, run.id).await {
+            Ok(loaded) => loaded.state,
+            Err(problem) if problem.kind() == EngineErrorKind::Internal => {
+                warn!(run.id = %run.id, error = %problem, "its open model calls are not charged");
+                return Ok(());
+            }
+            Err(problem) => return Err(problem),
+        };
         let open: Vec<OpenCall> = state.calls().cloned().collect();
         for call in open {
             let usage = lost_call(&state, &call, None);

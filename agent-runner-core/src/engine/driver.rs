@@ -194,7 +194,7 @@ impl Driver {
                 Some(Err(Stop::Fenced)) => info!("the run belongs to another worker now"),
                 Some(Err(Stop::Broken(problem))) => {
                     error!(error = %problem, source = ?std::error::Error::source(&problem), "the run cannot go on here");
-                    give_back(&self.inner, self.run.id, self.run.epoch).await;
+                    give_back(&self.inner, self.run.id, self.run.epoch, &problem.to_string()).await;
                 }
                 None => tokio::select! {
                     biased;

@@ -224,7 +224,7 @@ impl Claimer {
                 && problem.is_panic()
             {
                 error!(run.id = %id, "a defect stopped this run; it is given back");
-                give_back(&inner, id, epoch).await;
+                give_back(&inner, id, epoch, "a defect (a panic) stopped it").await;
             }
             drop(guard);
             inner.active.exit(id);
@@ -310,7 +310,7 @@ impl Undriven {
             if let Ok(row) = inner.store.run(run).await
                 && row.owner == Some(inner.worker)
             {
-                give_back(inner, run, row.epoch).await;
+                give_back(inner, run, row.epoch, "nothing drove it").await;
             }
             self.0.remove(&run);
         }

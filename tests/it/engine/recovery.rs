@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use agent_runner_core::{
     engine::{EngineHandle, NewRun},
+    event::NewEvent,
     id::StepKey,
     run::{ParkReason, RunStatus},
-    step::{EffectPolicy, StepStatus},
-    store::Store,
+    step::{EffectPolicy, StepKind, StepStatus},
+    store::{Batch, Expect, StepRow, Store},
     testing::{Fault, FaultyStore, Gate, LedgerTool, StoreCall, Turn},
     tool::{Reconciled, ToolOutput},
 };
@@ -169,6 +170,51 @@ async fn s38_a_run_that_loses_every_worker_is_parked_as_poison_and_can_be_resume
     assert!(world.model.requests().is_empty());
     engine.resume(id).await.unwrap();
     assert_eq!(ended(&engine, id).await.status, RunStatus::Completed);
+}
+
+on_every_store!(s38_a_run_whose_journal_cannot_be_read_is_parked_says_why_and_can_be_canceled);
+async fn s38_a_run_whose_journal_cannot_be_read_is_parked_says_why_and_can_be_canceled() {
+    let world = World::new([]);
+    let engine = world.engine().await;
+    let store = world.store().await;
+    let id = create(&engine, NewRun::new("x")).await;
+    // A model call is open, and what the journal says about it is not what it should be.
+    let (run, key) = (engine.run(id).await.unwrap(), StepKey::new("turn.1.model"));
+    let mut batch = Batch::new(id, Expect::Control(run.control));
+    batch.events.push(NewEvent {
+        kind: "llm.started".to_owned(),
+        step: Some(key.clone()),
+        payload: json!({"step": 7}),
+        blob: None,
+        at: run.created_at,
+    });
+    batch.steps.push(StepRow {
+        key,
+        kind: StepKind::Model,
+        name: "test/model".to_owned(),
+        policy: EffectPolicy::Idempotent,
+        status: StepStatus::Started,
+        attempts: 1,
+        error: None,
+        started: Some(0),
+        done: None,
+        started_at: Some(run.created_at),
+        finished_at: None,
+    });
+    store.append(batch).await.unwrap();
+    for _ in 0..agent_runner_core::limits::RECOVERIES_MAX {
+        let worker = agent_runner_core::id::WorkerId::from_uuid(engine.ids().next());
+        assert_eq!(store.claim(worker, 1).await.unwrap().len(), 1);
+        assert_eq!(store.sweep(10).await.unwrap().revoked, [id]);
+    }
+    let _handle = engine.start();
+    wait_for(&engine, id, "run.parked").await;
+    let run = engine.run(id).await.unwrap();
+    let park = run.park.unwrap();
+    assert_eq!((park.reason, run.owner), (ParkReason::Poison, None));
+    let said = park.waiting_on["message"].as_str().unwrap();
+    assert!(said.contains("event 2") && said.contains("resume"), "{said}");
+    assert_eq!(engine.cancel(id, None).await.unwrap().status, RunStatus::Canceled);
 }
 
 on_every_store!(s24_a_write_whose_answer_was_lost_is_not_written_twice);

@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::{Driver, Outcome, Stop, charge::Heard};
 use crate::{
-    engine::EngineError,
+    engine::{EngineError, active::poisoned},
     event::EventBody,
     id::StepKey,
     run::{FailureReason, Park, ParkReason, RunError, RunStatus, RunTransition},
@@ -207,7 +207,7 @@ impl Driver {
                 reason: ParkReason::Poison,
                 step: None,
                 wake_at: None,
-                on: json!({"recoveries": self.run.recoveries}),
+                on: poisoned(self.run.recoveries, None),
             };
             if self.come_to_rest(rest).await? {
                 return Ok(());
