@@ -81,7 +81,8 @@ pub struct Created {
 /// 8. A run is listed as ready exactly when it can be claimed, now or at its moment; `sweep` mends
 ///    what is not.
 /// 9. `sweep` takes runs from workers whose time ran out, raises their epoch and control, counts a
-///    recovery, and lists them again unless paused or canceled.
+///    recovery, and lists them again unless paused or canceled. A store that knows that a worker's
+///    process is gone need not wait for its time.
 /// 10. Two creations with the same idempotency key in the same project give one run.
 /// 11. A signal id is accepted once per run: a batch with a known one is refused as `Duplicate`.
 /// 12. Times that decide about leases are the store's own, not the caller's.

@@ -260,3 +260,30 @@ async fn s3_a_worker_that_was_frozen_past_its_lease_writes_nothing_when_it_wakes
     zombie.kill().await;
     server.kill().await;
 }
+
+/// Waits far less than the lease, which is an hour, so only the death of the process can be why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s1_the_death_of_a_process_is_noticed_at_once_by_a_restart_and_by_a_neighbour() {
+    let mut place = place().await;
+    place.site.set("AGENT_RUNNER_LEASE_TTL", "1h");
+    let first = place.site.start().await;
+    let client = client();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let body = json!({"goal": "hold", "tools": []});
+        ids.push(create(&client, &place.site, &body).await.unwrap());
+    }
+    eventually("all ask the model", async || place.model.requests() == 3).await;
+    first.kill().await;
+    let second = place.site.start().await;
+    eventually("a restart asks again", async || place.model.requests() == 6).await;
+    let other = place.site.beside();
+    let neighbour = other.start().await;
+    second.kill().await;
+    eventually("the neighbour asks again", async || place.model.requests() == 9).await;
+    for id in &ids {
+        let run = get(&client, &other, &format!("/runs/{id}")).await;
+        assert_eq!(run["status"], "RUNNING", "{run:#}");
+    }
+    neighbour.kill().await;
+}

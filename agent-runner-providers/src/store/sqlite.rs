@@ -12,6 +12,7 @@ mod options;
 mod perform;
 mod plan;
 mod prepare;
+mod presence;
 mod read;
 mod spend;
 #[cfg(test)]
@@ -61,6 +62,7 @@ pub use self::{
 use self::{
     op::{Answer, Op},
     prepare::{PreparedBatch, PreparedRun, document, micros},
+    presence::Presence,
     read::{Reader, limit},
     writer::{Counters, Job, Writer},
 };
@@ -91,6 +93,7 @@ struct Inner {
     writer: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
     changes: broadcast::Sender<Change>,
     counters: Arc<Counters>,
+    presence: Arc<Presence>,
 }
 
 /// Counters since the store was opened.
@@ -133,6 +136,7 @@ impl SqliteStore {
         Self {
             inner: Arc::new(Inner {
                 reader: Reader { pool: connect::readers(&options, &path), path: shown },
+                presence: Arc::new(Presence::new(&path)),
                 path,
                 durability: match options.synchronous {
                     Synchronous::Full => Durability::PowerLoss,
@@ -170,7 +174,7 @@ impl SqliteStore {
         drop(lock(&self.inner.jobs).take());
         self.inner.reader.pool.close().await;
         let writer = lock(&self.inner.writer).take();
-        match writer {
+        let closed = match writer {
             None => Ok(()),
             Some(task) => task.await.unwrap_or_else(|error| {
                 Err(StoreError::new(
@@ -179,7 +183,10 @@ impl SqliteStore {
                 )
                 .with_source(error))
             }),
-        }
+        };
+        // What was handed in is written by now, so whoever takes a worker's runs finds it.
+        self.inner.presence.close();
+        closed
     }
 
     /// Where the database is.
@@ -204,6 +211,18 @@ impl SqliteStore {
     /// Those of reading; what is found wrong with the data is a [`Finding`], not an error.
     pub async fn doctor(&self) -> Result<Vec<Finding>, StoreError> {
         doctor::examine(&self.inner.reader).await
+    }
+
+    /// Signs off the workers whose processes are gone: the sweep after it takes their runs.
+    async fn bury(&self, max: usize) -> Result<(), StoreError> {
+        let presence = Arc::clone(&self.inner.presence);
+        let dead = tokio::task::spawn_blocking(move || presence.dead(max)).await;
+        for dead in dead.unwrap_or_default() {
+            tracing::info!(worker.id = %dead.worker, "the process of this worker is gone");
+            self.write(Op::Leave(dead.worker)).await?;
+            dead.forget();
+        }
+        Ok(())
     }
 
     async fn write(&self, op: Op) -> Result<Answer, StoreError> {
@@ -282,6 +301,8 @@ impl Store for SqliteStore {
     }
 
     async fn beat(&self, worker: &Worker, ttl: Duration) -> Result<(), StoreError> {
+        // Before anybody else can know of the worker.
+        self.inner.presence.enter(worker.id);
         let op = Op::Beat {
             worker: worker.id,
             host: worker.host.clone(),
@@ -294,10 +315,13 @@ impl Store for SqliteStore {
     }
 
     async fn leave(&self, worker: WorkerId) -> Result<(), StoreError> {
-        self.write(Op::Leave(worker)).await.map(drop)
+        self.write(Op::Leave(worker)).await?;
+        self.inner.presence.leave(worker);
+        Ok(())
     }
 
     async fn sweep(&self, max: usize) -> Result<Sweep, StoreError> {
+        self.bury(max).await?;
         let now = self.inner.clock.now();
         let reader = &self.inner.reader;
         let found = reader.candidates(max, now).await?;

@@ -10,7 +10,9 @@ use agent_runner_providers::{Severity, SqliteOptions, SqliteStore, Synchronous};
 use futures::{StreamExt as _, future::join_all};
 use sqlx::Row as _;
 
-use super::support::{Disk, claimed, connect, event, new_run, noting, now, queued, worker_id};
+use super::support::{
+    Disk, beat, claimed, connect, event, new_run, noting, now, queued, worker_id,
+};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -153,6 +155,51 @@ async fn two_processes_race_for_claims_and_appends_without_a_double_or_a_gap() {
     assert_eq!(neighbour.run(shared.id).await.unwrap().last_seq, 1 + 48);
     let findings = neighbour.doctor().await.unwrap();
     assert!(findings.iter().all(|found| found.severity == Severity::Fine), "{findings:?}");
+}
+
+#[tokio::test]
+async fn s1_the_runs_of_a_process_that_is_gone_are_taken_at_once_and_those_of_a_living_one_are_not() {
+    let disk = Disk::open().await;
+    let (gone, neighbour) = (disk.neighbour().await, disk.neighbour().await);
+    // Their leases last for an hour.
+    let lost = claimed(&gone).await;
+    let kept = claimed(&neighbour).await;
+    assert_eq!(disk.store.sweep(10).await.unwrap().revoked, [], "both live");
+    let workers = disk.store.workers().await.unwrap();
+    assert_eq!(workers.len(), 2);
+    gone.close().await.unwrap();
+    assert_eq!(disk.store.sweep(10).await.unwrap().revoked, [lost.id]);
+    let run = disk.store.run(lost.id).await.unwrap();
+    assert_eq!((run.owner, run.recoveries, run.epoch), (None, 1, lost.epoch + 1));
+    assert_eq!(disk.store.workers().await.unwrap().len(), 1);
+    neighbour.append(noting(&kept)).await.unwrap();
+    let stale = disk.store.append(noting(&lost)).await.unwrap_err();
+    assert_eq!(stale.kind(), StoreErrorKind::Fenced);
+    let taken = disk.store.claim(worker_id(), 10).await.unwrap();
+    assert_eq!(taken.iter().map(|run| run.id).collect::<Vec<_>>(), [lost.id]);
+}
+
+#[tokio::test]
+async fn i9_a_worker_that_is_wrongly_taken_for_dead_writes_nothing_more_and_can_go_on_claiming() {
+    let disk = Disk::open().await;
+    let neighbour = disk.neighbour().await;
+    let run = claimed(&neighbour).await;
+    let worker = run.owner.unwrap();
+    // As on a file system whose locks mean nothing.
+    let locks = disk.dir.path().join("x.db-workers");
+    let file = std::fs::read_dir(&locks).unwrap().next().unwrap().unwrap().path();
+    let name = file.clone();
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&name, "").unwrap();
+    assert_eq!(disk.store.sweep(10).await.unwrap().revoked, [run.id]);
+    assert!(!name.exists(), "what is dealt with is removed");
+    let stale = neighbour.append(noting(&run)).await.unwrap_err();
+    assert_eq!(stale.kind(), StoreErrorKind::Fenced);
+    beat(&neighbour, worker, Duration::from_secs(3_600)).await;
+    let again = neighbour.claim(worker, 10).await.unwrap();
+    assert_eq!((again.len(), again[0].id), (1, run.id));
+    assert_eq!(disk.store.sweep(10).await.unwrap().revoked, [], "its lease is as good as before");
+    neighbour.append(noting(&again[0])).await.unwrap();
 }
 
 #[tokio::test]
