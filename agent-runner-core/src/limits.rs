@@ -84,6 +84,9 @@ pub const BULK_IN_FLIGHT: usize = 16;
 pub const DIFF_ITEMS_MAX: usize = 500;
 /// Longest value that a comparison of two runs shows whole, in bytes.
 pub const DIFF_VALUE_BYTES_MAX: usize = 2 * 1024;
+/// Deepest nesting of a document that a store keeps. `serde_json` reads at most 127 levels, and what
+/// is written must be readable.
+pub const DOCUMENT_DEPTH_MAX: usize = 120;
 /// Live frames a slow watcher may fall behind before it loses some.
 pub const LIVE_FRAMES: usize = 1_024;
 /// Live text kept for a watcher that joins during a generation, in bytes.

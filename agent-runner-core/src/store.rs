@@ -103,6 +103,8 @@ pub struct Created {
 ///     their ids: ancestors come before their descendants.
 /// 18. Of a run's snapshots the one written last is kept. One of events that the run has not is
 ///     refused as `Corrupt`.
+/// 19. A run that is created is QUEUED, or has ended and comes with its end; nobody owns it. One that
+///     has ended is never listed as ready, whatever is asked, and nothing that it spent is booked.
 ///
 /// # Cancellation
 /// A dropped future of a writing method may or may not have written; it is never half written.
@@ -111,7 +113,9 @@ pub trait Store: RecordStore {
     /// What an acknowledged write survives.
     fn durability(&self) -> Durability;
 
-    /// Writes a new run (status QUEUED) with what it begins with.
+    /// Writes a new run with what it begins with. It is QUEUED, or one that has ended elsewhere and
+    /// comes with its whole journal: nobody ever gets that one, and it is as immutable as any run
+    /// that has ended.
     ///
     /// # Errors
     /// [`StoreErrorKind`] `Duplicate` when the id exists; `Corrupt` as for a batch.

@@ -159,11 +159,15 @@ impl Beginning {
         }
     }
 
-    /// The first batch of `run`.
+    /// The first batch of `run`: one that has ended ends with it.
     #[must_use]
     pub fn into_batch(self, run: &Run) -> Batch {
         let Self { events, steps, signals, blobs, artifacts, ready } = self;
-        let batch = Batch::new(run.id, Expect::Control(run.control));
+        let mut batch = Batch::new(run.id, Expect::Control(run.control));
+        if run.status.is_terminal() {
+            batch.patch.status = Some(run.status);
+            batch.patch.finished_at = run.finished_at;
+        }
         Batch { events, steps, signals, blobs, artifacts, ready, ..batch }
     }
 }

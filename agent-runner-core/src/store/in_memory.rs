@@ -85,9 +85,11 @@ impl InMemoryStore {
         }
     }
 
-    fn tell_of(&self, run: RunId, ready: Ready) {
-        self.tell([Change::Run(run)]);
-        if matches!(ready, Ready::At(_)) {
+    fn tell_of(&self, run: &Run, ready: Ready) {
+        self.tell([Change::Run(run.id)]);
+        if run.status.is_terminal() {
+            self.tell([Change::Ended(run.id)]);
+        } else if matches!(ready, Ready::At(_)) {
             self.tell([Change::Ready]);
         }
     }
@@ -115,7 +117,7 @@ impl Store for InMemoryStore {
         let ready = first.ready;
         let created = self.state().create(run, first)?;
         if !created.existing {
-            self.tell_of(created.run.id, ready);
+            self.tell_of(&created.run, ready);
         }
         Ok(created)
     }

@@ -94,6 +94,7 @@ mod tests {
             "Append Corrupt",
             "Create Ok",
             "Create Duplicate",
+            "Create Corrupt",
             "Claim Ok",
             "Sweep Ok",
             "Delete Ok",

@@ -93,10 +93,13 @@ impl State {
         if let Some(known) = key.as_ref().and_then(|key| self.keys.get(key)) {
             return Ok(Created { run: self.entry(*known)?.run.clone(), existing: true });
         }
-        if !is_new(&run) {
+        if !is_new(&run) && !is_over(&run) {
             return Err(StoreError::new(
                 StoreErrorKind::Corrupt,
-                format!("run {} is new and must be QUEUED, without owner and end", run.id),
+                format!(
+                    "run {} is new and must be QUEUED without end, or have ended; nobody owns it",
+                    run.id
+                ),
             ));
         }
         let id = run.id;
@@ -108,7 +111,8 @@ impl State {
             ));
         };
         vacant.insert(Entry {
-            run: Run { last_seq: 0, ..run },
+            // One that has ended ends with its first batch.
+            run: Run { last_seq: 0, status: RunStatus::Queued, finished_at: None, ..run },
             events: Vec::new(),
             steps: Vec::new(),
             places: BTreeMap::new(),
@@ -185,6 +189,11 @@ impl State {
 /// Whether a run is as it must be when it begins.
 pub(super) fn is_new(run: &Run) -> bool {
     run.status == RunStatus::Queued && run.owner.is_none() && run.finished_at.is_none()
+}
+
+/// Whether a run is as it must be when it comes with its end.
+fn is_over(run: &Run) -> bool {
+    run.status.is_terminal() && run.owner.is_none() && run.finished_at.is_some()
 }
 
 pub(super) fn no_run(id: RunId) -> StoreError {

@@ -7,14 +7,16 @@ use serde_json::json;
 
 use super::{
     StoreHarness,
-    fixture::{self, Fixture, blob, by_control, seconds, signal, step},
+    fixture::{self, ALL, Fixture, blob, by_control, seconds, signal, step},
 };
 use crate::{
-    run::{Run, RunStatus},
+    budget::Spend,
+    llm::Usage,
+    run::{FailureReason, ParkReason, Run, RunError, RunStatus},
     step::StepStatus,
     store::{
-        ArtifactRow, Batch, Beginning, EventQuery, Ready, RunQuery, SignalRow, StepRow,
-        StoreErrorKind,
+        ArtifactRow, Batch, Beginning, EventQuery, News, NewsEffect, Ready, RunQuery, SignalRow,
+        StepRow, StoreErrorKind, Sweep,
     },
 };
 
@@ -158,21 +160,147 @@ pub async fn a_known_id_is_refused<H: StoreHarness>() {
     assert_eq!(f.image().await, before);
 }
 
-/// A new run is QUEUED, belongs to nobody, and has not ended.
-pub async fn a_new_run_that_has_a_past_is_refused<H: StoreHarness>() {
+/// Contract 19.
+pub async fn a_new_run_that_is_neither_queued_nor_over_is_refused<H: StoreHarness>() {
     let f = Fixture::<H>::open().await;
     let before = f.image().await;
     for run in [
         Run { status: RunStatus::Running, ..f.new_run() },
-        Run { status: RunStatus::Failed, finished_at: Some(f.now()), ..f.new_run() },
+        Run { status: RunStatus::Failed, ..f.new_run() },
         Run { finished_at: Some(f.now()), ..f.new_run() },
         Run { owner: Some(f.worker_id()), ..f.new_run() },
+        Run { owner: Some(f.worker_id()), ..over(&f) },
     ] {
         let error =
             f.store.create(run, Beginning::new(vec![f.event(0)], Ready::Never)).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt);
         assert_eq!(f.image().await, before);
     }
+}
+
+/// A run that ended elsewhere.
+fn over<H: StoreHarness>(f: &Fixture<H>) -> Run {
+    let now = f.now();
+    Run { status: RunStatus::Completed, finished_at: Some(now), ..f.new_run() }
+}
+
+/// Contract 1 and 19: every field of a run that has ended reads back, and what belongs to it.
+pub async fn a_run_may_come_with_its_end<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let payload = blob(b"a long payload");
+    let error = RunError { reason: FailureReason::Provider, message: "no".to_owned() };
+    for run in [
+        Run { output: Some(json!({ "a": null })), ..over(&f) },
+        Run { status: RunStatus::Failed, error: Some(error), ..over(&f) },
+        Run { status: RunStatus::Canceled, cancel_requested: true, ..over(&f) },
+    ] {
+        let run = Run {
+            cancel_reason: run.cancel_requested.then(|| "not needed".to_owned()),
+            usage: Usage { input: Some(3), ..Usage::default() },
+            spend: Spend { requests: 1, ..Spend::default() },
+            started_at: Some(f.now()),
+            created_at: seconds(f.now(), 1),
+            idempotency_key: Some(run.status.to_string()),
+            ..run
+        };
+        let mut events = vec![f.event(1), f.event(2), f.event(3)];
+        events[1].blob = Some(payload.sha256.clone());
+        let done = StepRow {
+            started: Some(0),
+            done: Some(1),
+            ..step("turn.1.tool.1", StepStatus::Succeeded)
+        };
+        let first = Beginning {
+            steps: vec![done],
+            signals: vec![SignalRow { event: 1, ..signal("s1") }],
+            blobs: vec![payload.clone()],
+            ..Beginning::new(events, Ready::Never)
+        };
+        let created = f.store.create(run.clone(), first.clone()).await.unwrap();
+        let want = Run { last_seq: 3, ..run.clone() };
+        assert_eq!((&created.run, created.existing), (&want, false));
+        assert_eq!(f.read(want.id).await, want);
+        let numbers: Vec<_> = f.events(want.id).await.iter().map(|event| event.seq).collect();
+        assert_eq!(numbers, [1, 2, 3]);
+        assert_eq!(f.steps(want.id).await[0].done_seq, Some(2));
+        assert_eq!(f.store.blob(&payload.sha256).await.unwrap(), payload.bytes);
+        let again = f.store.create(Run { id: f.run_id(), ..run }, first).await.unwrap();
+        assert_eq!((again.run, again.existing), (want, true), "contract 10 holds for it too");
+    }
+}
+
+/// Contract 5 and 19: nobody changes it, tells it anything or snapshots it; it can be deleted.
+pub async fn i2_a_run_that_came_with_its_end_accepts_nothing<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    let first = Beginning::new(vec![f.event(1)], Ready::Never);
+    let run = f.store.create(over(&f), first).await.unwrap().run;
+    let with = |change: fn(&mut Batch)| {
+        let mut batch = by_control(&run);
+        change(&mut batch);
+        batch
+    };
+    let mut longer = by_control(&run);
+    longer.events = vec![f.event(2)];
+    for batch in [
+        longer,
+        with(|batch| batch.patch.cancel_requested = true),
+        with(|batch| batch.patch.output = Some(json!("another"))),
+        with(|batch| batch.steps = vec![step("late", StepStatus::Pending)]),
+        with(|batch| batch.signals = vec![signal("late")]),
+        with(|batch| batch.snapshot = Some(fixture::snapshot(1, b"state"))),
+    ] {
+        assert_eq!(f.refused(batch).await, StoreErrorKind::ControlChanged);
+    }
+    let owned = Run { owner: Some(f.worker_id()), ..run.clone() };
+    assert_eq!(f.refused(fixture::by_owner(&owned)).await, StoreErrorKind::Fenced);
+    let other = f.queued().await;
+    let news = News {
+        run: run.id,
+        event: f.event(2),
+        blobs: Vec::new(),
+        effect: NewsEffect::Wake { parked: &ParkReason::ALL, at: f.now() },
+    };
+    f.append(Batch { events: vec![f.event(1)], news: vec![news], ..by_control(&other) }).await;
+    assert_eq!(f.read(run.id).await, run);
+    assert_eq!(f.events(run.id).await.len(), 1);
+    f.store.delete(run.id).await.unwrap();
+    assert_eq!(f.store.run(run.id).await.unwrap_err().kind(), StoreErrorKind::NotFound);
+}
+
+/// Contract 7, 8 and 19: whatever is asked, it is never listed, claimed or swept.
+pub async fn i11_a_claim_never_gives_a_run_that_came_with_its_end<H: StoreHarness>() {
+    let f = Fixture::<H>::open().await;
+    for ready in [Ready::At(f.now()), Ready::Never, Ready::Keep] {
+        let run = Run { deadline_at: Some(f.now()), cancel_requested: true, ..over(&f) };
+        f.store.create(run, Beginning::new(vec![f.event(1)], ready)).await.unwrap();
+    }
+    let before = f.image().await;
+    f.clock.advance(Duration::from_secs(60));
+    assert_eq!(f.store.sweep(ALL).await.unwrap(), Sweep::default());
+    assert_eq!(f.image().await, before);
+    let worker = f.worker().await;
+    assert_eq!(f.claim(worker).await, []);
+}
+
+/// Contract 4: some thousand events, large ones among them, are written together, or none.
+pub async fn a_long_journal_comes_whole_or_not_at_all<H: StoreHarness>() {
+    const EVENTS: u64 = 5_000;
+    let f = Fixture::<H>::open().await;
+    let mut events: Vec<_> = (0..EVENTS).map(|n| f.event(n)).collect();
+    for event in events.iter_mut().step_by(500) {
+        event.payload = json!({ "text": "é\"\\".repeat(50_000) });
+    }
+    let before = f.image().await;
+    let bad = SignalRow { event: events.len(), ..signal("beyond the end") };
+    let first = Beginning { signals: vec![bad], ..Beginning::new(events.clone(), Ready::Never) };
+    let error = f.store.create(over(&f), first).await.unwrap_err();
+    assert_eq!((error.kind(), f.image().await), (StoreErrorKind::Corrupt, before));
+    let first = Beginning::new(events.clone(), Ready::Never);
+    let run = f.store.create(over(&f), first).await.unwrap().run;
+    assert_eq!(run.last_seq, EVENTS);
+    let kept = f.events(run.id).await;
+    assert!(kept.iter().map(|event| event.seq).eq(1..=EVENTS));
+    assert!(kept.iter().map(|e| &e.payload).eq(events.iter().map(|e| &e.payload)));
 }
 
 /// Contract 10.

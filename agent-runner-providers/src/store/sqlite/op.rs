@@ -113,7 +113,9 @@ impl Op {
     pub(super) fn hints(&self, answer: &Answer) -> Vec<Change> {
         let listed = match self {
             Self::Append(batch) => batch.lists(),
-            Self::Create(run) => matches!(run.first.ready, Ready::At(_)),
+            Self::Create(new) => {
+                matches!(new.first.ready, Ready::At(_)) && !new.run.status.is_terminal()
+            }
             _ => false,
         };
         let mut hints = match (self, answer) {
@@ -123,7 +125,11 @@ impl Op {
             }
             (Self::Delete(run), _) => vec![Change::Run(*run), Change::Ended(*run)],
             (_, Answer::Created(created)) if created.existing => return Vec::new(),
-            (_, Answer::Created(created)) => vec![Change::Run(created.run.id)],
+            (_, Answer::Created(created)) => {
+                let run = &created.run;
+                let ended = run.status.is_terminal().then_some(Change::Ended(run.id));
+                [Change::Run(run.id)].into_iter().chain(ended).collect()
+            }
             (_, Answer::Claimed(runs)) => runs.iter().map(|run| Change::Run(run.id)).collect(),
             (_, Answer::Swept { revoked, mended }) => {
                 let touched = revoked.iter().chain(mended);

@@ -162,10 +162,13 @@ impl<'a> Plan<'a> {
         if let Some(known) = key.as_ref().and_then(|key| self.keys.get(key)) {
             return Ok(Creation::Existing(*known));
         }
-        if !is_new(run) {
+        if !is_new(run) && !is_over(run) {
             return Err(StoreError::new(
                 StoreErrorKind::Corrupt,
-                format!("run {} is new and must be QUEUED, without owner and end", run.id),
+                format!(
+                    "run {} is new and must be QUEUED without end, or have ended; nobody owns it",
+                    run.id
+                ),
             ));
         }
         let known = self.runs.entry(run.id).or_default();
@@ -176,7 +179,8 @@ impl<'a> Plan<'a> {
             ));
         }
         known.guard = Some(Guard {
-            status: run.status,
+            // One that has ended ends with its first batch.
+            status: RunStatus::Queued,
             finished_at: None,
             owner: None,
             epoch: run.epoch,
@@ -188,8 +192,10 @@ impl<'a> Plan<'a> {
         });
         let appended = self.append_own(&new.first);
         let known = self.runs.entry(run.id).or_default();
-        // The row is written as it is after its first events.
-        known.changes = None;
+        if !run.status.is_terminal() {
+            // The row is written as it is after its first events.
+            known.changes = None;
+        }
         let last_seq = match appended {
             Ok(appended) => appended.last_seq,
             Err(error) => {
@@ -351,6 +357,11 @@ impl Guard {
 /// Whether a run is as it must be when it begins.
 fn is_new(run: &Run) -> bool {
     run.status == RunStatus::Queued && run.owner.is_none() && run.finished_at.is_none()
+}
+
+/// Whether a run is as it must be when it comes with its end.
+fn is_over(run: &Run) -> bool {
+    run.status.is_terminal() && run.owner.is_none() && run.finished_at.is_some()
 }
 
 /// Contract 5.

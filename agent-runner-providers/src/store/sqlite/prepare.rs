@@ -4,6 +4,7 @@
 use agent_runner_core::{
     event::NewEvent,
     id::{RunId, StepKey},
+    limits::DOCUMENT_DEPTH_MAX,
     run::{Park, Run, RunStatus},
     step::StepStatus,
     store::{
@@ -14,10 +15,6 @@ use agent_runner_core::{
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
-
-/// Deepest nesting of a stored document. `serde_json` reads at most 127 levels, and what is written
-/// must be readable.
-const DEPTH_MAX: usize = 120;
 
 /// A batch on its way.
 #[derive(Debug)]
@@ -193,7 +190,8 @@ impl PreparedBatch {
 impl PreparedRun {
     pub(super) fn new(mut run: Run, first: Beginning) -> Result<Self, StoreError> {
         // The caller gets the run as it is stored, so moments are cut to what is stored of them.
-        for at in [&mut run.deadline_at, &mut run.started_at].into_iter().flatten() {
+        let moments = [&mut run.deadline_at, &mut run.started_at, &mut run.finished_at];
+        for at in moments.into_iter().flatten() {
             *at = cut(*at);
         }
         run.created_at = cut(run.created_at);
@@ -307,12 +305,12 @@ pub(super) fn document(value: &Value) -> Result<String, StoreError> {
 }
 
 fn shallow(value: &Value) -> Result<(), StoreError> {
-    if within(value, DEPTH_MAX) {
+    if within(value, DOCUMENT_DEPTH_MAX) {
         return Ok(());
     }
     Err(StoreError::new(
         StoreErrorKind::Corrupt,
-        format!("a document is nested deeper than {DEPTH_MAX} levels: make it flatter"),
+        format!("a document is nested deeper than {DOCUMENT_DEPTH_MAX} levels: make it flatter"),
     ))
 }
 
