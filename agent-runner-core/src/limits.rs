@@ -84,6 +84,14 @@ pub const BULK_IN_FLIGHT: usize = 16;
 pub const DIFF_ITEMS_MAX: usize = 500;
 /// Longest value that a comparison of two runs shows whole, in bytes.
 pub const DIFF_VALUE_BYTES_MAX: usize = 2 * 1024;
+/// Largest bundle of a run that is imported, in bytes: room for some 200,000 events. All of it is
+/// checked in memory and written in one transaction, which holds up other writes for that long.
+pub const BUNDLE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest line of a bundle, in bytes: room for the largest output of a tool and the longest reply
+/// of a model, escaped.
+pub const BUNDLE_LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Events read at a time for a bundle: with payloads as large as events may have, 16 MiB.
+pub const BUNDLE_PAGE: usize = 64;
 /// Deepest nesting of a document that a store keeps. `serde_json` reads at most 127 levels, and what
 /// is written must be readable.
 pub const DOCUMENT_DEPTH_MAX: usize = 120;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::spec::{ChildOf, ForkedFrom, Lineage, RunSpec, WorkflowSpec};
+pub use self::spec::{ChildOf, ForkedFrom, ImportedFrom, Lineage, RunSpec, WorkflowSpec};
 use crate::{
     budget::Spend,
     id::{ProjectId, RunId, WorkerId},

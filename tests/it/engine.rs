@@ -24,6 +24,7 @@ mod approvals;
 mod artifacts;
 mod budgets;
 mod bulk;
+pub(crate) mod bundles;
 mod charges;
 mod children;
 mod code;

@@ -297,7 +297,7 @@ impl Inner {
                 started: None,
                 done: Some(done),
                 started_at: step.started_at,
-                finished_at: Some(self.clock.now()),
+                finished_at: batch.events.last().map(|event| event.at),
             });
         }
         Ok(())

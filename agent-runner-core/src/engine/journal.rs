@@ -28,7 +28,12 @@ pub(super) fn sha256_hex(parts: &[&[u8]]) -> String {
             hasher.update([0]);
         }
     }
-    hasher.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
+    hex(&hasher.finalize())
+}
+
+/// Bytes as lower-case hex.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut hex, byte| {
         use std::fmt::Write as _;
         let _ = write!(hex, "{byte:02x}");
         hex
@@ -60,14 +65,7 @@ pub(super) fn beginning(
     at: &[Timestamp],
     ready: Ready,
 ) -> Beginning {
-    let signals = bodies.iter().enumerate().filter_map(|(event, body)| {
-        let (id, name) = match body {
-            EventBody::SignalReceived { id, name, .. } => (id.clone(), name.clone()),
-            EventBody::DirectiveReceived { id, .. } => (id.clone(), String::new()),
-            _ => return None,
-        };
-        Some(SignalRow { id, name, event })
-    });
+    let signals = bodies.iter().enumerate().filter_map(|(event, body)| signal_row(event, body));
     let mut first = Beginning {
         steps: steps.into_rows(),
         signals: signals.collect(),
@@ -81,7 +79,18 @@ pub(super) fn beginning(
     first
 }
 
-fn offload(event: &mut NewEvent, blobs: &mut Vec<Blob>) {
+/// The row of the signal or message that the event of that place tells of, if it tells of one.
+pub(super) fn signal_row(event: usize, body: &EventBody) -> Option<SignalRow> {
+    let (id, name) = match body {
+        EventBody::SignalReceived { id, name, .. } => (id.clone(), name.clone()),
+        EventBody::DirectiveReceived { id, .. } => (id.clone(), String::new()),
+        _ => return None,
+    };
+    Some(SignalRow { id, name, event })
+}
+
+/// Puts a payload that is too large for its event into `blobs`.
+pub(super) fn offload(event: &mut NewEvent, blobs: &mut Vec<Blob>) {
     let text = event.payload.to_string();
     if text.len() <= limits::EVENT_INLINE_BYTES_MAX {
         return;

@@ -261,6 +261,7 @@ impl Engine {
             forked_from: None,
             workflow,
             lineage: None,
+            imported_from: None,
         })
     }
 
@@ -337,7 +338,7 @@ impl Engine {
     }
 }
 
-fn check_bounds(new: &NewRun, wrong: &mut Wrong) {
+pub(super) fn check_bounds(new: &NewRun, wrong: &mut Wrong) {
     if new.goal.trim().is_empty() && new.workflow.is_none() {
         wrong.add("/goal", "say what the agent is to do");
     }

@@ -42,6 +42,9 @@ pub struct RunSpec {
     /// What it has from the runs that it descends from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lineage: Option<Box<Lineage>>,
+    /// Where it ran. Only the row of an imported run has it: its journal is as it was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported_from: Option<Box<ImportedFrom>>,
 }
 
 /// Which code a run runs, and with what.
@@ -103,6 +106,24 @@ pub struct ForkedFrom {
     pub event: u64,
 }
 
+/// Where an imported run comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ImportedFrom {
+    /// Its id there.
+    pub run: RunId,
+    /// SHA-256 of the bundle without its last line, lower-case hex.
+    pub sha256: String,
+}
+
+impl ImportedFrom {
+    /// That run, from the bundle with that hash.
+    #[must_use]
+    pub const fn new(run: RunId, sha256: String) -> Self {
+        Self { run, sha256 }
+    }
+}
+
 impl ForkedFrom {
     /// After that event of that run.
     #[must_use]
@@ -126,6 +147,7 @@ impl RunSpec {
             forked_from: None,
             workflow: None,
             lineage: None,
+            imported_from: None,
         }
     }
 

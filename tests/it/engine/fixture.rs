@@ -174,6 +174,7 @@ pub(crate) async fn ended(engine: &Engine, id: RunId) -> Run {
     let run = engine.join(id, PATIENCE).await.unwrap();
     assert!(run.status.is_terminal(), "the run hangs: {run:#?}\n{:#?}", kinds(engine, id).await);
     check_journal(engine, id).await;
+    super::bundles::check_travels(engine, id).await;
     run
 }
 
