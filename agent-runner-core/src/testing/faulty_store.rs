@@ -58,6 +58,12 @@ pub struct Weather {
 /// Sees each batch.
 type Witness = dyn Fn(&Batch) + Send + Sync;
 
+/// Makes another batch of each.
+type Changes = dyn Fn(Batch) -> Batch + Send + Sync;
+
+/// Says how long each append is under way.
+type Line = dyn Fn() -> Duration + Send + Sync;
+
 /// Makes the weather of each counted call.
 type Sky = dyn Fn(StoreCall) -> Weather + Send + Sync;
 
@@ -71,6 +77,9 @@ pub struct FaultyStore {
     plan: Mutex<Plan>,
     sky: Option<Box<Sky>>,
     witness: Option<Box<Witness>>,
+    changes: Option<Box<Changes>>,
+    line: Option<Box<Line>>,
+    holds_time: bool,
 }
 
 impl fmt::Debug for FaultyStore {
@@ -142,6 +151,9 @@ impl FaultyStore {
             plan: Mutex::default(),
             sky: None,
             witness: None,
+            changes: None,
+            line: None,
+            holds_time: false,
         }
     }
 
@@ -152,11 +164,35 @@ impl FaultyStore {
         self
     }
 
+    /// Passes on another batch than it was given: a defect that a test of tests wants to see found.
+    #[must_use]
+    pub fn changed(mut self, changes: impl Fn(Batch) -> Batch + Send + Sync + 'static) -> Self {
+        self.changes = Some(Box::new(changes));
+        self
+    }
+
+    /// What is appended is under way for as long as `line` says, on tokio's timer, and arrives although
+    /// its caller may be gone by then, as what a process had sent arrives after its death.
+    #[must_use]
+    pub fn on_a_line(mut self, line: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        self.line = Some(Box::new(line));
+        self
+    }
+
     /// Asks `sky` what happens to each counted call, besides what it is told of single ones. It waits on
     /// tokio's timer, so a paused one makes days of bad weather pass in no time.
     #[must_use]
     pub fn under(mut self, sky: impl Fn(StoreCall) -> Weather + Send + Sync + 'static) -> Self {
         self.sky = Some(Box::new(sky));
+        self
+    }
+
+    /// Keeps tokio's paused clock from jumping while a call of the inner store is under way. A store that
+    /// works outside of the runtime, as a database does, needs this: to the runtime it looks idle.
+    /// The runtime must be of one thread, as one with a paused clock is.
+    #[must_use]
+    pub const fn holding_time(mut self) -> Self {
+        self.holds_time = true;
         self
     }
 
@@ -210,7 +246,9 @@ impl FaultyStore {
         if fault == Some(Fault::BeforeCommit) {
             return Err(broken(Fault::BeforeCommit));
         }
+        let held = self.holds_time.then(HeldTime::new);
         let answer = made.await;
+        drop(held);
         wait(weather.after).await;
         if let Some((Fault::AfterCommit, gate)) = &pause {
             gate.pass().await;
@@ -231,6 +269,20 @@ impl FaultyStore {
         plan.calls += 1;
         let n = plan.calls;
         (n, plan.disturbances.remove(&n).unwrap_or_default())
+    }
+}
+
+/// A thread that waits: as long as there is one, a paused clock stands still
+/// (<https://docs.rs/tokio/latest/tokio/time/fn.pause.html>). It ends when this is dropped.
+struct HeldTime {
+    _end: std::sync::mpsc::Sender<()>,
+}
+
+impl HeldTime {
+    fn new() -> Self {
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        drop(tokio::task::spawn_blocking(move || ended.recv()));
+        Self { _end: end }
     }
 }
 
@@ -255,7 +307,22 @@ impl Store for FaultyStore {
         if let Some(witness) = &self.witness {
             witness(&batch);
         }
-        self.call(StoreCall::Append, self.inner.append(batch)).await
+        let batch = self.changes.iter().fold(batch, |batch, changes| changes(batch));
+        let Some(line) = &self.line else {
+            return self.call(StoreCall::Append, self.inner.append(batch)).await;
+        };
+        let inner = Arc::clone(&self.inner);
+        let sent = async move {
+            let under_way = line();
+            let arrival = tokio::spawn(async move {
+                wait(under_way).await;
+                inner.append(batch).await
+            });
+            arrival.await.unwrap_or_else(|lost| {
+                Err(StoreError::new(StoreErrorKind::Unavailable, lost.to_string()))
+            })
+        };
+        self.call(StoreCall::Append, sent).await
     }
 
     async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {

@@ -31,6 +31,7 @@ pub struct LedgerTool {
     gate: Option<Gate>,
     answer: Option<Arc<Answer>>,
     probe: Option<Reconciled>,
+    probes_itself: bool,
 }
 
 impl std::fmt::Debug for LedgerTool {
@@ -58,6 +59,7 @@ impl LedgerTool {
             gate: None,
             answer: None,
             probe: None,
+            probes_itself: false,
         }
     }
 
@@ -89,6 +91,13 @@ impl LedgerTool {
     #[must_use]
     pub fn probed_as(mut self, probe: Reconciled) -> Self {
         self.probe = Some(probe);
+        self
+    }
+
+    /// Answers probes with what it wrote down.
+    #[must_use]
+    pub const fn probing_its_ledger(mut self) -> Self {
+        self.probes_itself = true;
         self
     }
 
@@ -124,7 +133,15 @@ impl Tool for LedgerTool {
         }
     }
 
-    async fn reconcile(&self, _arguments: &Value, _cx: &ToolCx) -> Result<Reconciled, ToolError> {
+    async fn reconcile(&self, _arguments: &Value, cx: &ToolCx) -> Result<Reconciled, ToolError> {
+        if self.probes_itself {
+            let happened =
+                self.effects().iter().any(|effect| effect.idempotency_key == cx.idempotency_key);
+            return Ok(match happened {
+                true => Reconciled::Done(ToolOutput::new(json!("it was done before"))),
+                false => Reconciled::NotDone,
+            });
+        }
         Ok(self.probe.clone().unwrap_or(Reconciled::Unknown))
     }
 }

@@ -1,25 +1,28 @@
 //! An engine on an in-memory store, and short ways to ask what a test wants to know.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use agent_runner_core::{
     agent::ModelName,
     blob::BlobStore,
     engine::{Engine, EngineBuilder, EngineHandle, EngineOptions, Frame, NewRun, WatchOptions},
-    event::{Event, EventBody},
-    id::{RunId, StepKey},
+    event::Event,
+    id::RunId,
     llm::{LlmProvider, ModelCatalog},
-    machine::RunState,
     run::Run,
-    step::StepStatus,
     store::{EventQuery, InMemoryStore, Store},
     testing::{ScriptedModel, Turn},
-    time::Clock,
+    time::{Clock, SystemClock},
     tool::Tool,
 };
-use agent_runner_providers::{SqliteOptions, SqliteStore};
-use futures::StreamExt as _;
+use agent_runner_providers::{SqliteOptions, SqliteStore, Synchronous};
+use futures::{StreamExt as _, future::BoxFuture};
+use jiff::Timestamp;
 use tokio::sync::OnceCell;
+
+use crate::sim::invariants::{
+    a_run_ends_once, decisions_repeat, epochs_never_fall, numbers_have_no_gaps, rows_are_the_fold,
+};
 
 /// Nothing in these tests takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,6 +40,28 @@ thread_local! {
 
 pub(crate) fn use_store(kind: StoreKind) {
     KIND.set(kind);
+}
+
+/// Tokio's paused clock: it jumps to the next timer whenever everything waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PausedClock(tokio::time::Instant);
+
+impl PausedClock {
+    /// A clock that begins now; tokio's has to be paused.
+    pub(crate) fn new() -> Self {
+        Self(tokio::time::Instant::now())
+    }
+}
+
+impl Clock for PausedClock {
+    fn now(&self) -> Timestamp {
+        let micros = i64::try_from(self.0.elapsed().as_micros()).unwrap();
+        Timestamp::from_microsecond(1_800_000_000_000_000 + micros).unwrap()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
 }
 
 pub(crate) struct World {
@@ -107,12 +132,15 @@ impl World {
     }
 
     pub(crate) async fn store(&self) -> Arc<dyn Store> {
+        let clock = self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock));
         let open = || async {
             match KIND.get() {
-                StoreKind::InMemory => Arc::new(InMemoryStore::new()) as Arc<dyn Store>,
+                StoreKind::InMemory => Arc::new(InMemoryStore::with_clock(clock)) as Arc<dyn Store>,
                 StoreKind::Sqlite => {
                     let path = self.directory.path().join("runs.db");
-                    let options = SqliteOptions::new(&path);
+                    // Nobody cuts the power here.
+                    let options =
+                        SqliteOptions::new(&path).clock(clock).synchronous(Synchronous::Normal);
                     Arc::new(SqliteStore::open(options).await.unwrap())
                 }
             }
@@ -198,61 +226,15 @@ pub(crate) fn count(kinds: &[String], kind: &str) -> usize {
     kinds.iter().filter(|k| *k == kind).count()
 }
 
-/// I5, I6, I7, I8 for one run.
+/// What must hold for the journal of any run at any moment.
 pub(crate) async fn check_journal(engine: &Engine, id: RunId) {
     let run = engine.run(id).await.unwrap();
     let events = events(engine, id).await;
-    for (n, event) in events.iter().enumerate() {
-        assert_eq!(event.seq, n as u64 + 1, "numbers have no gaps");
-    }
-    assert_eq!(events.last().unwrap().seq, run.last_seq);
-    assert!(events.is_sorted_by_key(|event| event.epoch), "epochs never go back");
-    let ends: Vec<_> = events
-        .iter()
-        .filter(|e| matches!(e.kind.as_str(), "run.completed" | "run.failed" | "run.canceled"))
-        .collect();
-    if run.status.is_terminal() {
-        assert_eq!(ends.len(), 1, "one end");
-        assert_eq!(ends[0].seq, run.last_seq, "the end is last");
-        assert!(run.owner.is_none() && run.finished_at.is_some());
-    } else {
-        assert!(ends.is_empty());
-    }
-    let replayed = engine.replay(id).await.unwrap();
-    assert_eq!(replayed.differs, None, "the journal alone leads to the same decisions");
-    let state = engine.fold(id).await.unwrap();
-    assert_eq!(state.status(), run.status, "the row is the fold of the journal");
-    assert_eq!(state.usage(), run.usage);
-    assert_eq!(state.spend(), run.spend);
-    let folded = folded_steps(engine, id).await;
-    for step in engine.steps(id).await.unwrap() {
-        assert_eq!(folded.get(&step.key), Some(&(step.status, step.attempts)), "{}", step.key);
-        assert!(step.started_at.is_some() && step.started_seq.is_some(), "{}", step.key);
-        if run.status.is_terminal() {
-            assert!(step.status.is_terminal(), "step {} is still {}", step.key, step.status);
-        }
-        for seq in [step.started_seq, step.done_seq].into_iter().flatten() {
-            let body = EventBody::from_event(&events[seq as usize - 1]).unwrap().unwrap();
-            assert_eq!(body.step(), Some(&step.key), "the row points at its own events");
-        }
-    }
-}
-
-/// Every step of a run as its journal tells it, those included that the fold forgets.
-async fn folded_steps(engine: &Engine, id: RunId) -> BTreeMap<StepKey, (StepStatus, u32)> {
-    let (mut state, mut steps) = (RunState::default(), BTreeMap::new());
-    for mut event in events(engine, id).await {
-        if event.blob.is_some() {
-            event = engine.event(id, event.seq).await.unwrap();
-        }
-        let Some(body) = EventBody::from_event(&event).unwrap() else { continue };
-        state.apply(event.seq, &body).unwrap();
-        if let Some((key, step)) = body.step().and_then(|key| Some((key, state.step(key)?))) {
-            steps.insert(key.clone(), (step.status, step.attempts));
-        }
-    }
-    assert_eq!(state, engine.fold(id).await.unwrap(), "the fold is the fold of the whole journal");
-    steps
+    numbers_have_no_gaps::check(&run, &events);
+    epochs_never_fall::check(&run, &events);
+    a_run_ends_once::check(&run, &events);
+    decisions_repeat::check(engine, &run).await;
+    rows_are_the_fold::check(engine, &run, &events).await;
 }
 
 /// Waits until the run has an event of that kind.

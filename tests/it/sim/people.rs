@@ -16,7 +16,7 @@ use super::{chance::Chance, world::with_descendants};
 
 /// What was accepted of a run.
 #[derive(Debug, Default)]
-pub(super) struct Accepted {
+pub(crate) struct Accepted {
     pub(super) messages: Vec<String>,
     pub(super) canceled: bool,
 }
@@ -51,14 +51,19 @@ pub(super) async fn interfere(
                     text: text.clone(),
                     ..NewMessage::default()
                 };
-                if let Ok((_, true)) = engine.send_message(id, message).await {
+                if let Ok((_, true)) = engine.send_message(id, message.clone()).await {
                     so_far.messages.push(text);
+                    // Who did not hear the answer sends it again, and nothing new comes of it.
+                    if let Ok((_, new)) = engine.send_message(id, message).await {
+                        assert!(!new, "message {number} was taken twice");
+                    }
                 }
             }
             8 | 9 => drop(engine.signal(id, "go", json!(number), None).await),
             10 => answer(engine, id, chance).await,
             _ if runs.len() < 12 => {
-                let fork = NewFork { max_steps: Some(200), ..NewFork::default() };
+                let code = engine.run(id).await.unwrap().spec.workflow.is_some();
+                let fork = NewFork { max_steps: (!code).then_some(200), ..NewFork::default() };
                 if let Ok(created) = engine.fork(id, fork).await {
                     runs.push(created.run.id);
                 }

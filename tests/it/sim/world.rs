@@ -1,47 +1,40 @@
 //! The world of one seed.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use agent_runner_core::{
     agent::ModelName,
     engine::{Engine, EngineHandle, EngineOptions, NewRun},
-    id::RunId,
+    id::{RunId, WorkerId},
     llm::{
         BoxStream, CallCx, Capabilities, ErrorKind, LlmEvent, LlmProvider, LlmRequest, ModelInfo,
         ProviderError,
     },
     run::Run,
-    step::EffectPolicy,
-    store::{EventQuery, InMemoryStore, Order, RunQuery, Store},
+    step::{EffectPolicy, StepStatus},
+    store::{Batch, Expect, InMemoryStore, Order, RunQuery, Store},
     testing::{Fault, FaultyStore, ScriptedModel, SequentialIds, StoreCall, Turn, Weather},
-    time::Clock,
 };
 use async_trait::async_trait;
-use futures::{StreamExt as _, future::BoxFuture, stream};
-use jiff::Timestamp;
+use futures::{StreamExt as _, stream};
 use serde_json::json;
 
 use super::{
     chance::Chance,
-    invariants,
+    code,
+    invariants::{
+        a_parent_learns_of_each_end_once, an_ended_run_travels, effects_follow_their_policy,
+        no_signal_is_forgotten, nobody_outlives_its_parent, what_was_accepted_counts,
+    },
     people::{help_to_the_end, interfere, watch},
-    tools::{Effects, SimTool},
+    tools::{Effects, Hand, SimTool},
 };
-
-/// Tokio's paused clock: it jumps to the next timer whenever everything waits.
-#[derive(Debug, Clone, Copy)]
-struct PausedClock(tokio::time::Instant);
-
-impl Clock for PausedClock {
-    fn now(&self) -> Timestamp {
-        let micros = i64::try_from(self.0.elapsed().as_micros()).unwrap();
-        Timestamp::from_microsecond(1_800_000_000_000_000 + micros).unwrap()
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
-    }
-}
+use crate::engine::fixture::{PausedClock, check_journal, events};
 
 /// Whether it storms.
 type Storm = Arc<std::sync::atomic::AtomicBool>;
@@ -125,7 +118,11 @@ impl LlmProvider for Service {
             }
         }
         let pause = self.chance.time(self.slowest / 4);
-        let inner = self.inner.stream(request, cx).await?;
+        let inner = match request.tools.is_empty() {
+            // Code asks, not an agent.
+            true => ScriptedModel::new([Turn::text("an answer")]).stream(request, cx).await?,
+            false => self.inner.stream(request, cx).await?,
+        };
         Ok(inner
             .then(move |item| async move {
                 tokio::time::sleep(pause).await;
@@ -173,7 +170,7 @@ pub(super) async fn with_descendants(engine: &Engine, runs: &[RunId]) -> Vec<Run
     all
 }
 
-pub(super) async fn children(engine: &Engine, parent: RunId) -> Vec<Run> {
+pub(crate) async fn children(engine: &Engine, parent: RunId) -> Vec<Run> {
     let query = RunQuery {
         parent_id: Some(parent),
         order: Order::Ascending,
@@ -181,6 +178,62 @@ pub(super) async fn children(engine: &Engine, parent: RunId) -> Vec<Run> {
         ..RunQuery::default()
     };
     engine.runs(&query).await.unwrap()
+}
+
+/// Whether a world has code beside its agents.
+const fn has_code(seed: u64) -> bool {
+    seed.is_multiple_of(5)
+}
+
+/// Whether what workers append may arrive after their death.
+const fn is_far_away(seed: u64) -> bool {
+    seed % 4 == 3
+}
+
+/// Something wrong in the world, which the rules have to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Defect {
+    /// The store lets those write who lost their run.
+    NoFence,
+    /// The store forgets what a run used.
+    ForgottenUsage,
+    /// The store forgets that a run is to be canceled.
+    ForgottenCancel,
+    /// The store keeps an event and not the step that it is about.
+    ForgottenStep,
+    /// Every effect happens twice.
+    DoubleEffects,
+}
+
+impl Defect {
+    pub(super) const ALL: [Self; 5] = [
+        Self::NoFence,
+        Self::ForgottenUsage,
+        Self::ForgottenCancel,
+        Self::ForgottenStep,
+        Self::DoubleEffects,
+    ];
+
+    fn apply(self, mut batch: Batch, owners: &mut BTreeMap<RunId, (WorkerId, u64)>) -> Batch {
+        match self {
+            Self::NoFence => {
+                if let Expect::Owner { worker, epoch, .. } = &mut batch.expect {
+                    let last = owners.entry(batch.run).or_insert((*worker, *epoch));
+                    if *epoch > last.1 {
+                        *last = (*worker, *epoch);
+                    }
+                    (*worker, *epoch) = *last;
+                }
+            }
+            Self::ForgottenUsage => batch.patch.usage = None,
+            Self::ForgottenCancel => batch.patch.cancel_requested = false,
+            Self::ForgottenStep => {
+                batch.steps.retain(|step| step.status != StepStatus::Succeeded);
+            }
+            Self::DoubleEffects => {}
+        }
+        batch
+    }
 }
 
 /// All that workers share.
@@ -193,33 +246,64 @@ struct World {
     store: Arc<dyn Store>,
     model: ScriptedModel,
     effects: Effects,
+    hand: Hand,
+    has_code: bool,
+    /// How long appends are under way, and for what chance.
+    line: Option<Chance>,
+    defect: Option<Defect>,
+    owners: Arc<Mutex<BTreeMap<RunId, (WorkerId, u64)>>>,
     snapshot_interval: u64,
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, defect: Option<Defect>) -> Self {
         let chance = Chance::new(seed);
-        let clock = PausedClock(tokio::time::Instant::now());
+        let clock = PausedClock::new();
         let families = has_families(seed);
         let model = ScriptedModel::new(script(&chance, families));
+        let (climate, effects) = (Climate::new(&chance), Effects::default());
+        let mut hand = Hand::new(&effects, &chance, climate.tools);
+        hand.trembles = defect == Some(Defect::DoubleEffects);
         Self {
             store: Arc::new(InMemoryStore::with_clock(Arc::new(clock))),
             ids: Arc::new(SequentialIds::new()),
             storm: Storm::default(),
-            effects: Effects::default(),
+            effects,
+            hand,
+            has_code: has_code(seed),
+            // A chance of its own, so that other worlds stay what they were.
+            line: is_far_away(seed).then(|| Chance::new(!seed)),
+            defect,
+            owners: Arc::default(),
             snapshot_interval: 1 + seed % 40,
-            climate: Climate::new(&chance),
+            climate,
             chance,
             clock,
             model,
         }
     }
 
+    /// The store, with the world's defect.
+    fn base(&self) -> Arc<dyn Store> {
+        let Some(defect) = self.defect else { return Arc::clone(&self.store) };
+        let owners = Arc::clone(&self.owners);
+        let change = move |batch| defect.apply(batch, &mut owners.lock().unwrap());
+        Arc::new(FaultyStore::new(Arc::clone(&self.store)).changed(change))
+    }
+
     /// A store as one process sees it.
     fn view(&self) -> FaultyStore {
         let (chance, storm) = (self.chance.clone(), Arc::clone(&self.storm));
         let appends = self.climate.appends;
-        FaultyStore::new(Arc::clone(&self.store)).under(move |call| {
+        let mut store = FaultyStore::new(self.base());
+        if let Some(line) = self.line.clone() {
+            let storm = Arc::clone(&self.storm);
+            store = store.on_a_line(move || match rages(&storm) && line.one_in(3) {
+                true => Duration::from_millis(line.below(150_000)),
+                false => Duration::ZERO,
+            });
+        }
+        store.under(move |call| {
             if !rages(&storm) {
                 return Weather::default();
             }
@@ -244,13 +328,6 @@ impl World {
             chance: self.chance.clone(),
             storm: Arc::clone(&self.storm),
         };
-        let policies = [
-            EffectPolicy::Pure,
-            EffectPolicy::Idempotent,
-            EffectPolicy::AtMostOnce,
-            EffectPolicy::Ask,
-            EffectPolicy::Reconcile,
-        ];
         let options = EngineOptions {
             default_model: ModelName::new("test", "model"),
             concurrency: 1 + self.chance.index(4),
@@ -263,9 +340,11 @@ impl World {
             .clock(Arc::new(self.clock))
             .ids(Arc::clone(&self.ids) as _)
             .options(options);
-        for policy in policies {
-            builder =
-                builder.tool(SimTool::new(policy, &self.effects, &self.chance, self.climate.tools));
+        for policy in EffectPolicy::ALL {
+            builder = builder.tool(SimTool::new(policy, &self.hand));
+        }
+        if self.has_code {
+            builder = code::with_code(builder, &self.hand);
         }
         builder.build().unwrap()
     }
@@ -290,24 +369,27 @@ impl World {
 }
 
 /// Lives through the history of one seed, checks all rules, and tells all journals.
-pub(super) fn simulate(seed: u64) -> String {
+pub(super) fn simulate(seed: u64, defect: Option<Defect>) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(history(seed))
+    runtime.block_on(history(seed, defect))
 }
 
-async fn history(seed: u64) -> String {
-    let world = World::new(seed);
-    let engine = world.engine(Arc::clone(&world.store));
+async fn history(seed: u64, defect: Option<Defect>) -> String {
+    let world = World::new(seed, defect);
+    let engine = world.engine(world.base());
     let mut runs: Vec<RunId> = Vec::new();
     for _ in 0..1 + world.chance.below(4) {
         let all = ["*".to_owned(), "agent.run".to_owned()];
         let tools = has_families(seed).then(|| all.to_vec());
         let new = NewRun { max_steps: Some(200), tools, ..NewRun::new("go") };
         runs.push(engine.create_run(new).await.unwrap().run.id);
+    }
+    if world.has_code {
+        runs.push(engine.create_run(code::errand(&world.chance)).await.unwrap().run.id);
     }
     let watchers: Vec<_> = runs.iter().map(|id| tokio::spawn(watch(engine.clone(), *id))).collect();
     let watched = runs.clone();
@@ -325,8 +407,9 @@ async fn history(seed: u64) -> String {
     // What was under way comes to rest.
     tokio::time::sleep(Duration::from_secs(60)).await;
     for id in with_descendants(&engine, &runs).await {
-        invariants::no_signal_is_forgotten(&engine, id).await;
-        invariants::nobody_outlives_its_parent(&engine, id).await;
+        let run = engine.run(id).await.unwrap();
+        no_signal_is_forgotten::check(&engine, &run).await;
+        nobody_outlives_its_parent::check(&engine, &run).await;
     }
     help_to_the_end(&engine, &runs, &world.chance).await;
 
@@ -335,12 +418,15 @@ async fn history(seed: u64) -> String {
     let mut told = String::new();
     for id in &with_descendants(&engine, &runs).await {
         let run = engine.run(*id).await.unwrap();
-        invariants::the_journal_is_whole(&engine, &run).await;
-        invariants::a_parent_learns_of_each_end_once(&engine, &run).await;
-        invariants::effects_follow_their_policy(&engine, &run, &effects).await;
+        assert!(run.status.is_terminal());
+        check_journal(&engine, *id).await;
+        an_ended_run_travels::check(&engine, &run).await;
+        let journal = events(&engine, *id).await;
+        a_parent_learns_of_each_end_once::check(&engine, &run, &journal).await;
+        effects_follow_their_policy::check(&engine, &run, &effects).await;
         let accepted = accepted.get(id).unwrap_or(&nothing);
-        invariants::what_was_accepted_counts(&engine, &run, accepted).await;
-        for event in engine.events(*id, &EventQuery::after(0)).await.unwrap() {
+        what_was_accepted_counts::check(&engine, &run, accepted).await;
+        for event in journal {
             told.push_str(&format!(
                 "{} {} {} {} {}\n",
                 id, event.seq, event.at, event.kind, event.payload

@@ -3,7 +3,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::store::InMemoryStore;
+use crate::{
+    engine::{Engine, NewRun},
+    event::NewEvent,
+    store::{Expect, InMemoryStore},
+    testing::{ScriptedModel, Turn},
+};
 
 fn faulty() -> FaultyStore {
     FaultyStore::new(Arc::new(InMemoryStore::new()))
@@ -86,4 +91,49 @@ async fn reading_calls_fail_where_they_are_counted() {
     assert_eq!(store.record("c", "a").await.unwrap(), None);
     let all = StoreCall::ALL;
     assert!(StoreCall::WRITES.iter().all(|call| all.contains(call)) && all.len() == 29);
+}
+
+async fn queued(store: &Arc<dyn Store>) -> Run {
+    let model = ScriptedModel::new([Turn::text("done")]);
+    let engine = Engine::builder(Arc::clone(store)).provider(model).build().unwrap();
+    let new = NewRun { model: Some("test/model".to_owned()), ..NewRun::new("x") };
+    engine.create_run(new).await.unwrap().run
+}
+
+fn noting(run: &Run) -> Batch {
+    let mut batch = Batch::new(run.id, Expect::Control(run.control));
+    batch.events.push(NewEvent {
+        kind: "test.noted".to_owned(),
+        step: None,
+        payload: json!(1),
+        blob: None,
+        at: run.created_at,
+    });
+    batch
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_arrives_although_its_sender_is_gone() {
+    let inner: Arc<dyn Store> = Arc::new(InMemoryStore::new());
+    let run = queued(&inner).await;
+    let far = FaultyStore::new(Arc::clone(&inner)).on_a_line(|| Duration::from_secs(60));
+    let moment = Duration::from_secs(1);
+    tokio::time::timeout(moment, far.append(noting(&run))).await.unwrap_err();
+    assert_eq!(inner.run(run.id).await.unwrap().last_seq, run.last_seq);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(inner.run(run.id).await.unwrap().last_seq, run.last_seq + 1);
+    assert_eq!(far.append(noting(&run)).await.unwrap().last_seq, run.last_seq + 2);
+}
+
+#[tokio::test]
+async fn a_changed_batch_is_what_the_inner_store_gets() {
+    let inner: Arc<dyn Store> = Arc::new(InMemoryStore::new());
+    let run = queued(&inner).await;
+    let store = FaultyStore::new(Arc::clone(&inner)).changed(|mut batch| {
+        batch.events[0].kind = "test.changed".to_owned();
+        batch
+    });
+    store.append(noting(&run)).await.unwrap();
+    let events = inner.events(run.id, &EventQuery::after(run.last_seq)).await.unwrap();
+    assert_eq!(events[0].kind, "test.changed");
 }
