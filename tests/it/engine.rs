@@ -36,6 +36,7 @@ mod context;
 mod control;
 mod diff;
 mod families;
+mod faults;
 pub(crate) mod fixture;
 mod fork;
 mod lifecycle;
