@@ -29,7 +29,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! Cases named `i1_…` to `i14_…` prove the invariants of the durability design.
+//! Cases named `i1_…` to `i14_…` prove the invariants of the durability design, those named `s6_…` and
+//! the like its scenarios.
 
 pub mod approving;
 pub mod artifacts;
@@ -128,7 +129,7 @@ macro_rules! store_contract {
                 a_worker_that_let_go_is_fenced,
                 i9_a_revoked_owner_is_fenced_at_once,
                 i9_an_earlier_owner_is_fenced,
-                i9_a_write_and_a_revocation_never_both_win,
+                s7_a_write_and_a_revocation_never_both_win,
                 an_owner_learns_that_the_control_state_moved,
                 an_answer_carries_the_control_state,
                 a_stranger_with_an_old_control_number_is_fenced,
@@ -222,7 +223,7 @@ macro_rules! store_contract {
                 what_waits_on_purpose_is_not_mended,
                 a_sweep_takes_no_more_than_asked,
                 racing_sweepers_revoke_a_run_once,
-                racing_sweepers_and_claimers_give_a_run_one_owner,
+                s6_racing_sweepers_and_claimers_give_a_run_one_owner,
                 i12_ready_is_exactly_what_can_be_claimed,
             }
             worker {

@@ -77,7 +77,7 @@ pub async fn i9_an_earlier_owner_is_fenced<H: StoreHarness>() {
 }
 
 /// A commit of the owner and the revocation race: either wins, never both.
-pub async fn i9_a_write_and_a_revocation_never_both_win<H: StoreHarness>() {
+pub async fn s7_a_write_and_a_revocation_never_both_win<H: StoreHarness>() {
     let f = Fixture::<H>::open().await;
     for _ in 0..10 {
         let run = f.running().await;

@@ -242,7 +242,7 @@ pub async fn racing_sweepers_revoke_a_run_once<H: StoreHarness>() {
 }
 
 /// Sweepers and claimers race for a lost run: it gets one new owner.
-pub async fn racing_sweepers_and_claimers_give_a_run_one_owner<H: StoreHarness>() {
+pub async fn s6_racing_sweepers_and_claimers_give_a_run_one_owner<H: StoreHarness>() {
     let f = Fixture::<H>::open().await;
     for _ in 0..5 {
         let run = f.running().await;
