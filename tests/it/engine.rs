@@ -39,6 +39,7 @@ mod families;
 mod faults;
 pub(crate) mod fixture;
 mod fork;
+mod large;
 mod leases;
 mod lifecycle;
 mod models;

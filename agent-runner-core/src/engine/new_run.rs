@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Engine, EngineError, EngineErrorKind, FieldError};
+use super::{
+    Engine, EngineError, EngineErrorKind, FieldError,
+    journal::{self, StepRows},
+};
 use crate::{
     agent::{AgentSpec, ModelName, ToolMode},
     budget::{Budget, Spend},
@@ -18,7 +21,7 @@ use crate::{
     project::ProjectSettings,
     run::{Run, RunSpec, RunStatus, WorkflowSpec},
     schema::Schema,
-    store::{Beginning, Created, Ready},
+    store::{Created, Ready},
     time,
 };
 
@@ -156,9 +159,10 @@ impl Engine {
         let hash = new.request_hash.clone();
         let run = self.row(new, project_id, spec.clone());
         let ready_at = run.may_start_at(run.created_at);
-        let queued = EventBody::RunQueued { spec: Box::new(spec) }.into_new(run.created_at);
-        let created =
-            self.inner.store.create(run, Beginning::new(vec![queued], Ready::At(ready_at))).await?;
+        let queued = vec![EventBody::RunQueued { spec: Box::new(spec) }];
+        let first =
+            journal::beginning(StepRows::default(), queued, &[run.created_at], Ready::At(ready_at));
+        let created = self.inner.store.create(run, first).await?;
         Self::same_request(created, hash.as_deref())
     }
 
