@@ -18,7 +18,7 @@ use crate::support::{
 /// Kills unless `AGENT_RUNNER_KILLS` says otherwise.
 const KILLS: u64 = 200;
 /// Side effects of each run.
-const EFFECTS: usize = 5;
+pub(crate) const EFFECTS: usize = 5;
 /// Runs accepted per life of the server.
 const RUNS_PER_LIFE: usize = 3;
 
@@ -108,7 +108,8 @@ async fn s1_no_accepted_run_is_lost_and_no_completed_step_runs_twice() {
     }
 }
 
-async fn check_run(
+/// Each step of a run that ended has had its effect as its policy says, under one key.
+pub(crate) async fn check_run(
     client: &reqwest::Client,
     site: &Site,
     run: &Value,

@@ -2,11 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use agent_runner_core::store::{PutRecord, RecordExpect, RecordStore as _};
+use agent_runner_core::{
+    limits::RECOVERIES_MAX,
+    store::{PutRecord, RecordExpect, RecordStore as _},
+};
 use agent_runner_providers::{SqliteOptions, SqliteStore};
+use axum::{Router, routing::post};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::support::{
+    Background,
     events::{follow, follow_to_the_end},
     ledger::Ledger,
     model::Model,
@@ -196,6 +202,57 @@ async fn a_directive_during_a_model_call_is_read_by_the_next_one() {
     assert_eq!(place.model.requests(), 2, "asked again, with the directive");
     let transcript = get(&client, &place.site, &format!("/runs/{id}/transcript")).await;
     assert!(transcript.to_string().contains("and be brief"), "{transcript:#}");
+    server.kill().await;
+}
+
+/// An outside party whose every request ends the process that made it; it tells of each.
+async fn deadly() -> (Background, mpsc::UnboundedReceiver<()>) {
+    let (told, hear) = mpsc::unbounded_channel();
+    let effect = move || {
+        let told = told.clone();
+        async move {
+            told.send(()).unwrap();
+            std::future::pending::<()>().await;
+        }
+    };
+    (Background::serve(Router::new().route("/effect", post(effect))).await, hear)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s38_a_run_whose_tool_kills_the_process_each_time_is_parked_and_the_server_lives() {
+    let mut place = place().await;
+    let (outside, mut calls) = deadly().await;
+    place.site.set("AGENT_RUNNER_HTTP_ALLOW", &outside.address.to_string());
+    place.site.set("AGENT_RUNNER_HTTP_POST_POLICY", "idempotent");
+    let mut server = place.site.start().await;
+    let client = client();
+    let goal = format!("effects=1 id=poison url=http://{}/effect", outside.address);
+    let body = json!({"goal": goal, "tools": ["http.post"]});
+    let id = create(&client, &place.site, &body).await.unwrap();
+    let path = format!("/runs/{id}");
+    let mut deaths = 0;
+    loop {
+        let parked = eventually("the run is parked", async || {
+            get(&client, &place.site, &path).await["phase"] == "parked"
+        });
+        tokio::select! {
+            () = parked => break,
+            call = calls.recv() => call.unwrap(),
+        }
+        server.kill().await;
+        deaths += 1;
+        server = place.site.start().await;
+    }
+    assert_eq!(deaths, RECOVERIES_MAX + 1, "it was tried as often as is allowed");
+    let run = get(&client, &place.site, &path).await;
+    assert_eq!(run["status_reason"], "poison", "{run:#}");
+    assert!(run.to_string().contains("resume the run, or cancel it"), "{run:#}");
+    let other = create(&client, &place.site, &json!({"goal": "x", "tools": []})).await.unwrap();
+    assert_eq!(join(&client, &place.site, &other).await["status"], "COMPLETED");
+    let url = place.site.url(&format!("/runs/{id}/cancel"));
+    assert!(client.post(&url).json(&json!({})).send().await.unwrap().status().is_success());
+    assert_eq!(join(&client, &place.site, &id).await["status"], "CANCELED");
+    assert!(calls.is_empty(), "nobody called it again");
     server.kill().await;
 }
 

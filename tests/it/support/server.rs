@@ -13,6 +13,8 @@ use tokio::process::{Child, Command};
 /// Nothing that a test waits for takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+const EXECUTABLE: &str = env!("CARGO_BIN_EXE_agent-runner");
+
 /// How a server is to be started; the same place can be started again and again.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {
@@ -61,9 +63,14 @@ impl Site {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_agent-runner"));
+        let mut command = Command::new(EXECUTABLE);
+        command.args(arguments);
+        self.place(command)
+    }
+
+    /// The command at home here, with the settings of this place.
+    fn place(&self, mut command: Command) -> Command {
         command
-            .args(arguments)
             .current_dir(&self.directory)
             .env_clear()
             .envs(self.environment.iter().cloned())
@@ -75,12 +82,24 @@ impl Site {
 
     /// Starts the server without waiting for it.
     pub(crate) fn spawn(&self) -> Server {
+        self.serve(self.command(&["serve"]))
+    }
+
+    /// Starts the server, which may make no file larger than that: writes beyond fail.
+    pub(crate) fn spawn_with_small_files(&self, bytes: u64) -> Server {
+        // In units of 512 bytes (POSIX). Without the trap the kernel would end the process.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" serve", bytes / 512);
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, EXECUTABLE]);
+        self.serve(self.place(command))
+    }
+
+    fn serve(&self, mut command: Command) -> Server {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.directory.join("server.log"))
             .unwrap();
-        let mut command = self.command(&["serve"]);
         command.stdout(log.try_clone().unwrap()).stderr(log);
         Server { site: self.clone(), child: command.spawn().unwrap() }
     }

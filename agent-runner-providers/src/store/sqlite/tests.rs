@@ -1,12 +1,17 @@
 //! What cannot be provoked from outside: a full disk, a disk that fails, the plans of statements.
 
+use std::collections::HashSet;
+
 use agent_runner_core::{
     agent::{AgentSpec, ModelName},
+    engine::{Engine, EngineErrorKind, EngineOptions, NewRun},
     event::NewEvent,
     id::{IdSource as _, SystemIds},
     llm::Usage,
     run::{RunSpec, RunStatus},
+    step::EffectPolicy,
     store::{Expect, Ready},
+    testing::{LedgerTool, ScriptedModel, Turn},
     time::SystemClock,
 };
 use serde_json::json;
@@ -73,7 +78,7 @@ async fn connection(dir: &TempDir) -> (SqliteConnection, SqliteOptions, PathBuf)
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
+async fn s25_a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let (mut conn, options, path) = connection(&dir).await;
     sqlx::query("PRAGMA max_page_count = 120").execute(&mut conn).await.unwrap();
@@ -100,8 +105,55 @@ async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
     store.close().await.unwrap();
 }
 
+/// An engine whose agents call a tool three times.
+fn engine(store: SqliteStore, tool: LedgerTool) -> Engine {
+    let calls = (0..3).map(|n| Turn::tool("post", json!({ "n": n })));
+    let model = ScriptedModel::new(calls.chain([Turn::text("done")]));
+    let options = EngineOptions {
+        default_model: ModelName::new("test", "model"),
+        ..EngineOptions::default()
+    };
+    let builder = Engine::builder(Arc::new(store)).provider(model).tool(tool).options(options);
+    builder.build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s25_a_full_disk_loses_no_run_that_was_accepted_and_repeats_no_effect() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut conn, options, path) = connection(&dir).await;
+    let options = options.synchronous(Synchronous::Normal);
+    sqlx::query("PRAGMA synchronous = NORMAL").execute(&mut conn).await.unwrap();
+    sqlx::query("PRAGMA max_page_count = 300").execute(&mut conn).await.unwrap();
+    let store = SqliteStore::start(conn, options.clone(), path).await;
+    let tool = LedgerTool::new("post", EffectPolicy::AtMostOnce);
+    let full = engine(store, tool.clone());
+    let handle = full.start();
+    let mut accepted = Vec::new();
+    let refused = loop {
+        match full.create_run(NewRun::new("fill the disk ".repeat(1_000))).await {
+            Ok(created) => accepted.push(created.run.id),
+            Err(error) => break error,
+        }
+        assert!(accepted.len() < 1_000, "the disk is never full");
+    };
+    assert_eq!(refused.kind(), EngineErrorKind::StoreFull);
+    assert!(accepted.len() > 10, "{} runs were accepted", accepted.len());
+    drop((handle, full));
+
+    // There is room again, and the program starts anew.
+    let roomy = engine(SqliteStore::open(options).await.unwrap(), tool.clone());
+    let _handle = roomy.start();
+    for id in accepted {
+        let run = roomy.join(id, Duration::from_secs(60)).await.unwrap();
+        assert_eq!(run.status, RunStatus::Completed);
+    }
+    let effects = tool.effects();
+    let keys: HashSet<_> = effects.iter().map(|effect| &effect.idempotency_key).collect();
+    assert_eq!(keys.len(), effects.len(), "no effect happened twice");
+}
+
 #[tokio::test]
-async fn a_disk_that_failed_once_is_never_written_again() {
+async fn s25_a_disk_that_failed_once_is_never_written_again() {
     let dir = tempfile::tempdir().unwrap();
     let (conn, options, path) = connection(&dir).await;
     let (changes, counters) = (broadcast::Sender::new(1), Arc::new(Counters::default()));
