@@ -130,7 +130,7 @@ impl Voyage {
                 }
             }
         }
-        ended(&self.observer, self.id).await
+        over(&self.observer, self.id).await
     }
 }
 
@@ -146,7 +146,7 @@ async fn fail_each(calls: &[StoreCall], fault: Fault) {
         let voyage = Voyage::new(&sea, calls).await;
         voyage.faulty.fail_nth(n, fault);
         let (_, _handle) = voyage.world.start().await;
-        let run = ended(&voyage.observer, voyage.id).await;
+        let run = over(&voyage.observer, voyage.id).await;
         assert_eq!(run.status, RunStatus::Completed, "{n}: {:?}", run.error);
         let done = voyage.done().await;
         assert_eq!(done.len(), STEPS, "{n}");

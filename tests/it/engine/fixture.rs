@@ -198,10 +198,17 @@ pub(crate) async fn create(engine: &Engine, new: NewRun) -> RunId {
     engine.create_run(new).await.unwrap().run.id
 }
 
-pub(crate) async fn ended(engine: &Engine, id: RunId) -> Run {
+/// The run once it has ended, its journal checked.
+pub(crate) async fn over(engine: &Engine, id: RunId) -> Run {
     let run = engine.join(id, PATIENCE).await.unwrap();
     assert!(run.status.is_terminal(), "the run hangs: {run:#?}\n{:#?}", kinds(engine, id).await);
     check_journal(engine, id).await;
+    run
+}
+
+/// The same, and it is the same in another database.
+pub(crate) async fn ended(engine: &Engine, id: RunId) -> Run {
+    let run = over(engine, id).await;
     super::bundles::check_travels(engine, id).await;
     run
 }

@@ -133,7 +133,7 @@ async fn s43_a_long_journal_is_read_once_and_then_from_its_snapshot() {
     gate.open();
     world.replace_store(whole);
     let (engine, _handle) = world.start().await;
-    let run = ended(&engine, id).await;
+    let run = over(&engine, id).await;
     assert_eq!((run.output, run.status), (Some(json!("half whole")), RunStatus::Completed));
     assert!(run.last_seq > (pages * limits::EVENT_PAGE) as u64);
 }

@@ -88,7 +88,7 @@ impl Tool for Long {
 /// The run once it ended, however long that takes.
 async fn ended_at_last(engine: &Engine, id: RunId) -> Run {
     engine.join(id, 10 * LIMIT).await.unwrap();
-    ended(engine, id).await
+    over(engine, id).await
 }
 
 /// A world on a paused clock whose agent calls a tool once. Its store is held to that clock.
