@@ -24,6 +24,7 @@ mod git;
 mod mcp;
 mod providers;
 mod public_api;
+mod scenarios;
 mod secrets;
 mod service;
 mod shell;
