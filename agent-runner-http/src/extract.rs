@@ -7,7 +7,7 @@ mod query;
 
 pub(crate) use self::{
     body::{Bodies, Body, OptionalBody, collect, collect_up_to, object},
-    header::{IdempotencyKey, IfMatch, sha256_hex},
+    header::{IdempotencyKey, IfMatch, hex, sha256_hex},
     path::{
         ApprovalPath, ArtifactPath, FilePath, GitActionPath, GitViewPath, Name, ProjectPath,
         RunEventPath, RunPairPath, RunPath, RunSignalPath, RunStepPath,

@@ -4,6 +4,8 @@
 //! The first request with a key reserves a record, runs, and leaves its answer there for a day.
 //! Only success uses a key up: after an error the request may be repeated, corrected or not.
 
+mod upload;
+
 use std::time::Duration;
 
 use agent_runner_core::{
@@ -37,6 +39,8 @@ const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Routes whose keys the engine keeps with the run itself.
 const CREATING: [&str; 5] =
     ["/runs", "/runs/wait", "/runs/stream", "/runs/{id}/fork", "/runs/{id}/rerun"];
+/// Routes whose bodies may be too large to be held.
+const UPLOADING: [&str; 1] = ["/runs/{id}/artifacts"];
 /// Says that an answer is the one of an earlier request.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -44,8 +48,18 @@ pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-rep
 #[derive(Debug, Serialize, Deserialize)]
 struct Kept {
     request_hash: String,
+    /// Of a body that is not part of that hash, once it was received.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body_sha256: Option<String>,
     /// Missing while the request is in execution.
     answer: Option<Answer>,
+}
+
+impl Kept {
+    /// Of a request that is in execution.
+    fn open(request_hash: &str) -> Self {
+        Self { request_hash: request_hash.to_owned(), body_sha256: None, answer: None }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,26 +79,42 @@ pub(crate) async fn idempotent(State(api): State<Api>, request: Request, next: N
     match IdempotencyKey::from_headers(request.headers()) {
         Ok(IdempotencyKey(None)) => next.run(request).await,
         Ok(IdempotencyKey(Some(key))) => {
-            once(&api, &key, request, next).await.unwrap_or_else(IntoResponse::into_response)
+            let answer = if UPLOADING.contains(&route) {
+                upload::once(&api, &key, request, next).await
+            } else {
+                once(&api, &key, request, next).await
+            };
+            answer.unwrap_or_else(IntoResponse::into_response)
         }
         Err(problem) => problem.into_response(),
     }
 }
 
 async fn once(api: &Api, key: &str, request: Request, next: Next) -> Result<Response, Problem> {
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let record_key = sha256_hex(&[b"POST", route.as_bytes(), key.as_bytes()]);
+    let slot = slot(api, key, &request);
     let (parts, body) = request.into_parts();
     let bytes = collect(&parts.headers, body, api.options()).await?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let request_hash = sha256_hex(&[target.as_bytes(), &canonical(&bytes)]);
-    let slot = Slot { store: &**api.engine().store(), api, key: record_key };
     let version = match slot.reserve(&request_hash).await? {
         Reserved::Mine(version) => version,
-        Reserved::Answered(answer) => return Ok(answer.replay()),
+        Reserved::Answered(answer, _) => return Ok(answer.replay()),
     };
     let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
-    Ok(slot.settle(version, request_hash, response).await)
+    Ok(slot.settle(version, request_hash, None, response).await)
+}
+
+/// Where the answer to a request with that key is kept.
+fn slot(api: &Api, key: &str, request: &Request) -> Slot {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    Slot { api: api.clone(), key: sha256_hex(&[b"POST", route.as_bytes(), key.as_bytes()]) }
+}
+
+fn mismatch() -> Problem {
+    Problem::new(
+        Code::IdempotencyMismatch,
+        "this idempotency key was used for another request; use a new key",
+    )
 }
 
 /// JSON with sorted keys and without spaces, so that the same request is the same bytes; anything
@@ -97,20 +127,24 @@ fn canonical(bytes: &Bytes) -> Vec<u8> {
 enum Reserved {
     /// The request is new; the record has this version.
     Mine(u64),
-    /// It was answered before.
-    Answered(Answer),
+    /// It was answered before; the hash of its body when that is not part of the request's.
+    Answered(Answer, Option<String>),
 }
 
 /// The record of one key.
-struct Slot<'a> {
-    store: &'a dyn Store,
-    api: &'a Api,
+#[derive(Debug, Clone)]
+struct Slot {
+    api: Api,
     key: String,
 }
 
-impl Slot<'_> {
+impl Slot {
+    fn store(&self) -> &dyn Store {
+        &**self.api.engine().store()
+    }
+
     async fn reserve(&self, request_hash: &str) -> Result<Reserved, Problem> {
-        let kept = Kept { request_hash: request_hash.to_owned(), answer: None };
+        let kept = Kept::open(request_hash);
         // Twice: a record found at first may expire before it is read.
         for _ in 0..2 {
             match self.put(&kept, RecordExpect::Absent, IN_FLIGHT_MAX).await {
@@ -118,17 +152,14 @@ impl Slot<'_> {
                 Err(error) if error.kind() == StoreErrorKind::Conflict => {}
                 Err(error) => return Err(error.into()),
             }
-            let Some(found) = self.store.record(COLLECTION, &self.key).await? else { continue };
+            let Some(found) = self.store().record(COLLECTION, &self.key).await? else { continue };
             let found: Kept =
                 serde_json::from_value(found.value).map_err(|_| Problem::internal())?;
             if found.request_hash != request_hash {
-                return Err(Problem::new(
-                    Code::IdempotencyMismatch,
-                    "this idempotency key was used for another request; use a new key",
-                ));
+                return Err(mismatch());
             }
             if let Some(answer) = found.answer {
-                return Ok(Reserved::Answered(answer));
+                return Ok(Reserved::Answered(answer, found.body_sha256));
             }
         }
         Err(Problem::new(
@@ -152,11 +183,29 @@ impl Slot<'_> {
             expect,
             expires_at: Some(time::later(self.api.engine().clock().now(), keep)),
         };
-        self.store.put_record(put).await
+        self.store().put_record(put).await
+    }
+
+    /// Holds the place of a request that takes its time; the new version of its record.
+    async fn hold(&self, version: u64, request_hash: &str) -> Option<u64> {
+        let kept = Kept::open(request_hash);
+        match self.put(&kept, RecordExpect::Version(version), IN_FLIGHT_MAX).await {
+            Ok(record) => Some(record.version),
+            Err(problem) => {
+                warn!(error = %problem, "the place of an idempotent request may be lost");
+                None
+            }
+        }
     }
 
     /// Keeps a good answer; gives the key back after any other.
-    async fn settle(&self, version: u64, request_hash: String, response: Response) -> Response {
+    async fn settle(
+        &self,
+        version: u64,
+        request_hash: String,
+        body_sha256: Option<String>,
+        response: Response,
+    ) -> Response {
         let streams = response
             .headers()
             .get(header::CONTENT_TYPE)
@@ -172,6 +221,7 @@ impl Slot<'_> {
         };
         let kept = Kept {
             request_hash,
+            body_sha256,
             answer: Some(Answer {
                 status: parts.status.as_u16(),
                 content_type: text(&parts.headers, header::CONTENT_TYPE),
@@ -187,7 +237,7 @@ impl Slot<'_> {
 
     async fn release(&self, version: u64) {
         let expect = RecordExpect::Version(version);
-        if let Err(problem) = self.store.delete_record(COLLECTION, &self.key, expect).await {
+        if let Err(problem) = self.store().delete_record(COLLECTION, &self.key, expect).await {
             warn!(error = %problem, "an idempotency key stays reserved until it expires");
         }
     }

@@ -1,13 +1,17 @@
 //! The same key and the same request have one effect and one answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use agent_runner_core::{
     store::{InMemoryStore, Store},
-    testing::{Fault, FaultyStore, Gate, ScriptedModel, StoreCall, Turn},
+    testing::{Fault, FaultyStore, Gate, ManualClock, ScriptedModel, StoreCall, Turn},
+    time::{Clock as _, SystemClock},
 };
 use axum::{body::Body, http::Request};
+use bytes::Bytes;
+use futures::stream;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use crate::support::{Setup, idle, request, with_header};
 
@@ -138,6 +142,78 @@ async fn a_message_whose_answer_was_lost_is_still_delivered_once() {
     assert_eq!((again.status.as_u16(), &again.json()["id"]), (201, &json!(2)));
     let events = service.get(&format!("/runs/{id}/events")).await.json();
     assert_eq!(events["items"].as_array().unwrap().len(), 2);
+}
+
+fn upload(run: &str, key: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(format!("/runs/{run}/artifacts?name=a.bin"))
+        .header("idempotency-key", key)
+        .body(body.into())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn an_artifact_of_any_size_is_added_once_per_key() {
+    let service = idle();
+    let run = service.create(&json!({"goal": "g"})).await;
+    let large: Vec<u8> = (0..3 * 1024 * 1024_u32).map(|n| (n % 251) as u8).collect();
+    let first = service.send(upload(&run, "k", large.clone())).await;
+    assert_eq!((first.status.as_u16(), first.header("idempotency-replayed")), (201, ""));
+    assert_eq!(first.json()["size"], large.len());
+    let again = service.send(upload(&run, "k", large.clone())).await;
+    assert_eq!((again.status.as_u16(), &again.text), (201, &first.text));
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.header("location"), first.header("location"));
+
+    let mut other = large.clone();
+    other.pop();
+    let refused = service.send(upload(&run, "k", other)).await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.json()["code"]),
+        (422, &json!("idempotency_mismatch"))
+    );
+    let versions = || async {
+        let list = service.get(&format!("/runs/{run}/artifacts")).await.json();
+        list["items"].as_array().unwrap().len()
+    };
+    assert_eq!(versions().await, 1);
+    // One that broke off used no key up.
+    let cut = stream::iter([Ok(Bytes::from_static(b"be")), Err(std::io::Error::other("cut"))]);
+    let broken = service.send(upload(&run, "l", Body::from_stream(cut))).await;
+    assert_eq!(broken.status, 400, "{}", broken.text);
+    let whole = service.send(upload(&run, "l", "begun")).await;
+    assert_eq!((whole.status.as_u16(), versions().await), (201, 2));
+}
+
+#[tokio::test]
+async fn a_slow_upload_keeps_its_key_as_long_as_something_comes() {
+    let clock = ManualClock::new(SystemClock.now());
+    let mut setup = Setup::new([]);
+    setup.store = Arc::new(InMemoryStore::with_clock(Arc::new(clock.clone())));
+    setup.clock = Some(Arc::new(clock.clone()));
+    let service = Arc::new(setup.idle());
+    let run = service.create(&json!({"goal": "g"})).await;
+    let (pieces, body) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
+    let body = Body::from_stream(stream::unfold(body, |mut body| async {
+        Some((body.recv().await?, body))
+    }));
+    let slow = tokio::spawn({
+        let (service, request) = (Arc::clone(&service), upload(&run, "k", body));
+        async move { service.send(request).await }
+    });
+    for _ in 0..4 {
+        clock.advance(Duration::from_secs(50));
+        pieces.send(Ok(Bytes::from_static(b"x"))).await.unwrap();
+        // It was taken when there is room for the next.
+        drop(pieces.reserve().await.unwrap());
+        tokio::task::yield_now().await;
+        let second = service.send(upload(&run, "k", "xxxx")).await;
+        assert_eq!(second.json()["code"], "idempotency_in_flight", "{}", second.text);
+    }
+    drop(pieces);
+    let first = slow.await.unwrap();
+    assert_eq!((first.status.as_u16(), &first.json()["size"]), (201, &json!(4)), "{}", first.text);
+    let again = service.send(upload(&run, "k", "xxxx")).await;
+    assert_eq!((again.status.as_u16(), again.text), (201, first.text));
 }
 
 #[tokio::test]

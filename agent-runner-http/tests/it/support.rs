@@ -4,11 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use agent_runner_core::{
     agent::ModelName,
+    blob::InMemoryBlobs,
     code::{Ctx, StepCx},
     engine::{Engine, EngineHandle, EngineOptions},
     llm::{LlmProvider, ModelCatalog},
     store::{InMemoryStore, Store},
     testing::{LedgerTool, ScriptedModel, Turn},
+    time::Clock,
     tool::{EffectPolicy, ToolError, ToolErrorKind},
 };
 use agent_runner_http::{Api, ApiOptions, Unconfigured};
@@ -62,6 +64,7 @@ pub(crate) struct Setup {
     pub(crate) unconfigured: Vec<Unconfigured>,
     pub(crate) catalog: Option<Arc<dyn ModelCatalog>>,
     pub(crate) engine_options: EngineOptions,
+    pub(crate) clock: Option<Arc<dyn Clock>>,
 }
 
 impl Setup {
@@ -77,6 +80,7 @@ impl Setup {
                 poll_interval: Duration::from_millis(20),
                 ..EngineOptions::default()
             },
+            clock: None,
         }
     }
 
@@ -84,6 +88,7 @@ impl Setup {
     pub(crate) fn idle(self) -> Service {
         let mut builder = Engine::builder(self.store)
             .options(self.engine_options)
+            .blobs(Arc::new(InMemoryBlobs::new()))
             .tool(LedgerTool::new("note", EffectPolicy::Idempotent))
             .tool(doubtful_tool())
             .workflow("double", 2, |ctx: Ctx, n: u64| async move {
@@ -92,6 +97,9 @@ impl Setup {
             });
         for provider in self.providers {
             builder = builder.shared_provider(provider);
+        }
+        if let Some(clock) = self.clock {
+            builder = builder.clock(clock);
         }
         if let Some(catalog) = self.catalog {
             builder = builder.catalog(catalog);
