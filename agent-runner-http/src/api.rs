@@ -31,6 +31,7 @@ struct Inner {
     draining: AtomicBool,
     closing: CancellationToken,
     requests: Arc<Semaphore>,
+    imports: Arc<Semaphore>,
     provider_health: ProviderHealth,
 }
 
@@ -63,6 +64,7 @@ impl ApiBuilder {
     #[must_use]
     pub fn build(self) -> Api {
         let requests = Arc::new(Semaphore::new(self.options.requests_max));
+        let imports = Arc::new(Semaphore::new(self.options.imports_max));
         Api {
             inner: Arc::new(Inner {
                 engine: self.engine,
@@ -71,6 +73,7 @@ impl ApiBuilder {
                 draining: AtomicBool::new(false),
                 closing: CancellationToken::new(),
                 requests,
+                imports,
                 provider_health: ProviderHealth::default(),
             }),
         }
@@ -131,6 +134,10 @@ impl Api {
 
     pub(crate) fn requests(&self) -> &Arc<Semaphore> {
         &self.inner.requests
+    }
+
+    pub(crate) fn imports(&self) -> &Arc<Semaphore> {
+        &self.inner.imports
     }
 
     pub(crate) fn provider_health(&self) -> &ProviderHealth {

@@ -6,7 +6,7 @@ mod path;
 mod query;
 
 pub(crate) use self::{
-    body::{Bodies, Body, OptionalBody, collect, collect_up_to, object},
+    body::{Bodies, Body, Bundle, OptionalBody, collect, collect_up_to, object},
     header::{IdempotencyKey, IfMatch, hex, sha256_hex},
     path::{
         ApprovalPath, ArtifactPath, FilePath, GitActionPath, GitViewPath, Name, ProjectPath,

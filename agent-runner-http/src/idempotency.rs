@@ -36,9 +36,9 @@ const IN_FLIGHT_MAX: Duration = Duration::from_secs(60);
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Largest answer that is kept.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// Routes whose keys the engine keeps with the run itself.
-const CREATING: [&str; 5] =
-    ["/runs", "/runs/wait", "/runs/stream", "/runs/{id}/fork", "/runs/{id}/rerun"];
+/// Routes whose keys the engine keeps with the run itself; a bundle is its own key.
+const CREATING: [&str; 6] =
+    ["/runs", "/runs/wait", "/runs/stream", "/runs/{id}/fork", "/runs/{id}/rerun", "/runs/import"];
 /// Routes whose bodies may be too large to be held.
 const UPLOADING: [&str; 1] = ["/runs/{id}/artifacts"];
 /// Says that an answer is the one of an earlier request.

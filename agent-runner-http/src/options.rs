@@ -29,6 +29,9 @@ pub struct ApiOptions {
     pub keep_alive_interval: Duration,
     /// Most requests in execution at once; streams and waiting requests do not count. Default 1,024.
     pub requests_max: usize,
+    /// Most bundles of runs that are received or imported at once; each is in memory meanwhile, with
+    /// up to 64 MiB. Default 2.
+    pub imports_max: usize,
     /// Most connections. Default 20,000.
     pub connections_max: usize,
     /// Most connections of one address. Default 512. Behind a reverse proxy all clients share one
@@ -59,6 +62,7 @@ impl Default for ApiOptions {
             wait_max: Duration::from_secs(300),
             keep_alive_interval: Duration::from_secs(15),
             requests_max: 1_024,
+            imports_max: 2,
             connections_max: 20_000,
             connections_per_ip_max: 512,
             shutdown_grace: Duration::from_secs(10),

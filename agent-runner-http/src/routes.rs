@@ -3,6 +3,7 @@
 pub(crate) mod approval;
 pub(crate) mod artifact;
 pub(crate) mod bulk;
+pub(crate) mod bundle;
 pub(crate) mod control;
 pub(crate) mod count_tokens;
 pub(crate) mod docs;
@@ -144,6 +145,8 @@ fn waiting() -> OpenApiRouter<Api> {
         .routes(routes!(new_run::wait))
         .routes(routes!(new_run::stream))
         .routes(routes!(run::join))
+        .routes(routes!(bundle::export))
+        .routes(routes!(bundle::import))
         .routes(routes!(event::stream))
         .routes(routes!(generate::generate))
         .routes(routes!(tool::invoke))

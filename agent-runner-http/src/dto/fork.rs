@@ -112,3 +112,19 @@ impl From<run::ForkedFrom> for ForkedFrom {
         Self { run_id: from.run.to_string(), event: from.event }
     }
 }
+
+/// Where an imported run comes from.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ImportedFrom {
+    /// Its id there.
+    #[schema(format = Uuid)]
+    run_id: String,
+    /// SHA-256 of the bundle without its last line.
+    sha256: String,
+}
+
+impl From<run::ImportedFrom> for ImportedFrom {
+    fn from(from: run::ImportedFrom) -> Self {
+        Self { run_id: from.run.to_string(), sha256: from.sha256 }
+    }
+}

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::{
     budget::{Budget, Spend, TotalCost},
-    fork::ForkedFrom,
+    fork::{ForkedFrom, ImportedFrom},
     policy::Policy,
     usage::Usage,
 };
@@ -215,6 +215,8 @@ pub(crate) struct Run {
     root_id: String,
     /// The run it was forked from.
     forked_from: Option<ForkedFrom>,
+    /// The run that it was in another database.
+    imported_from: Option<ImportedFrom>,
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -302,6 +304,7 @@ impl From<run::Run> for Run {
             parent_id: run.parent_id.map(|id| id.to_string()),
             root_id: run.root_id.to_string(),
             forked_from: run.spec.forked_from.map(Into::into),
+            imported_from: run.spec.imported_from.map(|from| (*from).into()),
             created_at: run.created_at,
             started_at: run.started_at,
             finished_at: run.finished_at,

@@ -1,6 +1,6 @@
 //! JSON bodies: bounded, strict, and with the place of what is wrong.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use agent_runner_core::limits;
 use axum::{
@@ -14,7 +14,10 @@ use serde::{
     de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::Value;
-use tokio::time::{Duration, Instant};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Duration, Instant},
+};
 
 use super::nearest;
 use crate::{
@@ -28,6 +31,9 @@ const BODY_GRACE: Duration = Duration::from_secs(10);
 /// Slowest pace of a body (HTTP-1: 1 KiB/s).
 const BODY_BYTES_PER_SECOND: u64 = 1024;
 
+/// The media type of lines of JSON.
+const NDJSON: &str = "application/x-ndjson";
+
 /// A JSON body that must be there.
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T, pub(crate) Value);
@@ -39,6 +45,31 @@ pub(crate) struct Bodies<T>(pub(crate) Vec<Result<Body<T>, Problem>>);
 /// A JSON body that may be missing; nothing and `{}` are the same.
 #[derive(Debug)]
 pub(crate) struct OptionalBody<T>(pub(crate) T);
+
+/// A bundle of a run, as lines of JSON that nobody has looked at yet. Few are in memory at once.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    pub(crate) bytes: Bytes,
+    _place: OwnedSemaphorePermit,
+}
+
+impl FromRequest<Api> for Bundle {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let Ok(place) = Arc::clone(api.imports()).try_acquire_owned() else {
+            let busy = Problem::new(Code::Overloaded, "other runs are being imported; try again");
+            return Err(busy.retry_after(1));
+        };
+        let most = limits::BUNDLE_BYTES_MAX;
+        let bytes = collect_up_to(most, &parts.headers, body, api.options()).await?;
+        if !matches!(essence(&parts.headers).as_str(), NDJSON | "application/ndjson") {
+            return Err(undeclared(&parts.headers, "a bundle", NDJSON));
+        }
+        Ok(Self { bytes, _place: place })
+    }
+}
 
 impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
     type Rejection = Problem;
@@ -131,20 +162,30 @@ pub(crate) async fn collect_up_to(
     }
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let given = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+/// The media type that is declared, without parameters; empty for none.
+fn essence(headers: &HeaderMap) -> String {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = given.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
+    essence.to_ascii_lowercase()
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let essence = essence(headers);
     if essence == "application/json"
         || (essence.starts_with("application/") && essence.ends_with("+json"))
     {
         return Ok(());
     }
+    Err(undeclared(headers, "JSON", "application/json"))
+}
+
+fn undeclared(headers: &HeaderMap, what: &str, wanted: &str) -> Problem {
+    let given = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
     let found = given.map_or_else(|| "has no Content-Type".to_owned(), |g| format!("is `{g}`"));
-    Err(Problem::new(
+    Problem::new(
         Code::UnsupportedMediaType,
-        format!("the body {found}; send JSON with `Content-Type: application/json`"),
-    ))
+        format!("the body {found}; send {what} with `Content-Type: {wanted}`"),
+    )
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, Problem> {

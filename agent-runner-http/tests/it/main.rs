@@ -11,6 +11,7 @@
 
 mod approvals;
 mod bulk;
+mod bundles;
 mod control;
 mod forks;
 mod idempotency;
