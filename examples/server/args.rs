@@ -43,6 +43,10 @@ pub(crate) enum Action {
     ///
     /// Exit code 1 when a decision differs; the first one is named.
     Replay(OneRun),
+    /// Write a run that has ended to a file, for `import` into another database.
+    Export(ExportArgs),
+    /// Take in a run that `export` wrote; all of it or nothing.
+    Import(ImportArgs),
     /// Bring the database up to this version.
     Migrate(JsonArgs),
     /// Check configuration, database, directories and models. Exit code 1 when something fails.
@@ -89,6 +93,29 @@ pub(crate) struct RunArgs {
 pub(crate) struct OneRun {
     /// Its id.
     pub(crate) id: RunId,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `export` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The run's id.
+    pub(crate) id: RunId,
+    /// Where to; standard output unless given.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// What `import` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// What `export` wrote; `-` is standard input.
+    pub(crate) file: PathBuf,
+    /// The project that gets the run, by name. The default project unless given.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,

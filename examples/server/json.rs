@@ -84,6 +84,9 @@ pub(crate) fn run(run: &Run) -> Value {
         "started_at": run.started_at,
         "finished_at": run.finished_at,
         "deadline_at": run.deadline_at,
+        "imported_from": run.spec.imported_from.as_ref().map(|from| {
+            json!({"run_id": from.run, "sha256": from.sha256})
+        }),
         "last_event_id": run.last_seq,
     })
 }

@@ -3,6 +3,7 @@
 
 mod args;
 mod assemble;
+mod bundle;
 mod choice;
 mod config;
 mod doctor;
@@ -90,6 +91,8 @@ async fn act(
         Action::Run(args) => run::run(&config, args, terminal).await,
         Action::Runs(action) => runs::runs(&config, action, terminal).await,
         Action::Replay(args) => replay::replay(&config, args, terminal).await,
+        Action::Export(args) => bundle::export(&config, args, terminal).await,
+        Action::Import(args) => bundle::import(&config, args, terminal).await,
         Action::Migrate(args) => migrate::migrate(&config, args, terminal).await,
         Action::Doctor(args) => doctor::doctor(&config, args, terminal).await,
         Action::Config(args) => settings::print(&config, args, terminal),

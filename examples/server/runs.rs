@@ -163,6 +163,7 @@ fn facts(run: &Run, terminal: Terminal) -> std::io::Result<()> {
         ("model", Some(run.spec.agent.model.to_string())),
         ("notice", run.spec.notices.first().map(|notice| printable(notice))),
         ("waits for", run.park.as_ref().map(|park| park.reason.as_str().to_owned())),
+        ("imported", run.spec.imported_from.as_ref().map(|from| format!("was {}", from.run))),
         ("project", Some(run.project_id.to_string())),
         ("tokens", run.usage.total().map(|total| total.to_string())),
         ("events", Some(run.last_seq.to_string())),

@@ -36,12 +36,17 @@ impl Terminal {
         self.colour
     }
 
-    /// Writes a text to standard output as it is.
+    /// Writes bytes to standard output as they are.
     #[expect(clippy::unused_self, reason = "writing is a right that the value stands for")]
-    pub(crate) fn text(self, text: &str) -> io::Result<()> {
+    pub(crate) fn bytes(self, bytes: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
+        out.write_all(bytes)?;
         out.flush()
+    }
+
+    /// Writes a text to standard output as it is.
+    pub(crate) fn text(self, text: &str) -> io::Result<()> {
+        self.bytes(text.as_bytes())
     }
 
     /// Writes a line to standard output.

@@ -1,19 +1,14 @@
 //! The `agent-runner` command as people and scripts meet it, and the examples.
 
+mod journals;
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::Arc,
-    time::Duration,
 };
 
-use agent_runner_core::{
-    code::{CallError, Ctx},
-    engine::{Engine, NewRun},
-};
-use agent_runner_providers::{SqliteOptions, SqliteStore};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -157,60 +152,6 @@ fn a_run_as_json_is_its_journal_without_gaps() {
         (&json!("run.completed"), &json!("Say hello"))
     );
     assert_eq!(stderr(&output), "");
-}
-
-#[test]
-fn a_replay_finds_the_same_decisions_or_names_the_first_that_differs() {
-    let place = Place::new();
-    let run = place.run(&["run", "Say hello", "--model", "scripted/echo", "--json"]);
-    let first: Value = serde_json::from_str(stdout(&run).lines().next().unwrap()).unwrap();
-    let id = first["run_id"].as_str().unwrap();
-    let replayed = place.json(&["replay", id, "--json"]);
-    assert_eq!((&replayed["status"], &replayed["differs"]), (&json!("COMPLETED"), &Value::Null));
-    assert_eq!((&replayed["events"], &replayed["decisions"]), (&json!(7), &json!(2)));
-
-    // Somebody changes how the run ended, behind the database's back.
-    let database = place.path().join("data/agent-runner.db");
-    let mut bytes = fs::read(&database).unwrap();
-    let end = br#"{"output":"Say hello"}"#;
-    let at = memchr::memmem::find(&bytes, end).expect("the last event is in the file");
-    bytes[at + end.len() - 3] = b'p';
-    fs::write(&database, bytes).unwrap();
-    let output = place.run(&["replay", id]);
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(stdout(&output), "the same until there: events 6, decisions 1\n");
-    let told = stderr(&output);
-    assert!(told.contains("event 7 (`run.completed`)"), "{told}");
-    assert!(told.contains(r#"ended with "Say hellp""#), "{told}");
-    assert!(told.contains(r#"this program ends with "Say hello""#), "{told}");
-    let nothing = place.run(&["replay", "01930000-0000-7000-8000-000000000000"]);
-    assert_eq!(nothing.status.code(), Some(1));
-}
-
-#[tokio::test]
-async fn a_replay_says_when_it_does_not_have_the_code_of_a_workflow() {
-    let place = Place::new();
-    let file = place.path().join("data/agent-runner.db");
-    let store = SqliteStore::open(SqliteOptions::new(file)).await.unwrap();
-    let engine = Engine::builder(Arc::new(store.clone()))
-        .workflow("half", 1, |_: Ctx, n: u64| async move { Ok::<_, CallError>(n / 2) })
-        .build()
-        .unwrap();
-    let handle = engine.start();
-    let run = engine.create_run(NewRun::workflow("half", 8)).await.unwrap().run;
-    engine.join(run.id, Duration::from_secs(20)).await.unwrap();
-    handle.shutdown(Duration::from_secs(5)).await;
-    store.close().await.unwrap();
-    let id = run.id.to_string();
-    let output = tokio::task::spawn_blocking(move || {
-        let json = place.json(&["replay", &id, "--json"]);
-        assert_eq!(json["without_code"], "`half` version 1");
-        place.run(&["replay", &id])
-    });
-    let output = output.await.unwrap();
-    assert!(output.status.success());
-    let told = stderr(&output);
-    assert!(told.contains("does not have the code of workflow `half` version 1"), "{told}");
 }
 
 #[test]
