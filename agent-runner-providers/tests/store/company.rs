@@ -158,7 +158,8 @@ async fn two_processes_race_for_claims_and_appends_without_a_double_or_a_gap() {
 }
 
 #[tokio::test]
-async fn s1_the_runs_of_a_process_that_is_gone_are_taken_at_once_and_those_of_a_living_one_are_not() {
+async fn s1_the_runs_of_a_process_that_is_gone_are_taken_at_once_and_those_of_a_living_one_are_not()
+{
     let disk = Disk::open().await;
     let (gone, neighbour) = (disk.neighbour().await, disk.neighbour().await);
     // Their leases last for an hour.
