@@ -10,7 +10,10 @@ mod regressions;
 mod tools;
 pub(crate) mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use self::{
     regressions::REGRESSIONS,
@@ -19,6 +22,7 @@ use self::{
 
 /// Seeds of one run of the tests; `AGENT_RUNNER_SIM_SEEDS` says how many.
 const SEEDS: u64 = 2_000;
+
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
@@ -84,4 +88,26 @@ fn every_planted_defect_is_found() {
         println!("{defect:?}: found by seed {found:?}");
         assert!(found.is_some(), "no rule finds {defect:?}");
     }
+}
+
+/// A simulation in which nothing happens would show nothing.
+#[test]
+fn the_histories_have_what_may_happen() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..20 {
+        let history = simulate(seed, None);
+        seen.extend(history.lines().map(|line| line.split(' ').nth(3).unwrap().to_owned()));
+    }
+    let wanted = [
+        "run.completed run.failed run.canceled run.claimed run.released run.parked run.paused run.resumed",
+        "run.forked step.retrying step.failed step.indeterminate step.canceled step.resolved",
+        "llm.attempt_restarted llm.charged llm.heartbeat signal.received directive.received timer.set timer.fired",
+        "child.started child.finished code.called code.recorded code.returned code.finished",
+    ];
+    let missing: Vec<_> = wanted
+        .iter()
+        .flat_map(|line| line.split(' '))
+        .filter(|kind| !seen.contains(*kind))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?} never came; these did: {seen:?}");
 }

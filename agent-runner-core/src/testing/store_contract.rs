@@ -201,7 +201,7 @@ macro_rules! store_contract {
                 a_claim_gives_no_more_than_asked,
                 i11_a_claim_never_gives_what_must_not_run,
                 i11_a_claim_never_gives_an_owned_run,
-                sleepers_do_not_hide_what_is_due,
+                s33_sleepers_do_not_hide_what_is_due,
                 i11_a_parked_run_comes_at_its_moment,
                 a_run_parked_without_a_moment_waits_to_be_woken,
                 a_paused_run_comes_after_it_is_resumed,

@@ -267,8 +267,8 @@ async fn s39_a_signal_wakes_a_waiting_run_and_one_sent_before_the_wait_is_kept()
     assert!(told.contains(r#"\"n\":2"#), "{told}");
 }
 
-on_every_store!(a_timer_wakes_a_run_that_waits_for_a_moment);
-async fn a_timer_wakes_a_run_that_waits_for_a_moment() {
+on_every_store!(s33_a_timer_wakes_a_run_that_waits_for_a_moment);
+async fn s33_a_timer_wakes_a_run_that_waits_for_a_moment() {
     let world = World::new([Turn::tool(WAIT_TOOL, json!({"seconds": 1})), Turn::text("woke")]);
     let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
@@ -280,8 +280,8 @@ async fn a_timer_wakes_a_run_that_waits_for_a_moment() {
     assert_eq!(count(&kinds(&engine, id).await, "timer.fired"), 1);
 }
 
-on_every_store!(an_unknown_outcome_is_asked_about_and_each_answer_is_followed);
-async fn an_unknown_outcome_is_asked_about_and_each_answer_is_followed() {
+on_every_store!(s2_an_unknown_outcome_is_asked_about_and_each_answer_is_followed);
+async fn s2_an_unknown_outcome_is_asked_about_and_each_answer_is_followed() {
     let answers = [
         (Resolution::Retry, 2, "\\\"done\\\":2"),
         (Resolution::Succeeded { output: json!("it was sent") }, 1, "it was sent"),
@@ -341,8 +341,8 @@ async fn nothing_can_be_asked_of_a_run_that_ended() {
     assert_eq!(engine.run(id).await.unwrap_err().kind(), EngineErrorKind::NotFound);
 }
 
-on_every_store!(a_drained_worker_finishes_its_step_and_hands_the_run_over);
-async fn a_drained_worker_finishes_its_step_and_hands_the_run_over() {
+on_every_store!(s45_a_drained_worker_finishes_its_step_and_hands_the_run_over);
+async fn s45_a_drained_worker_finishes_its_step_and_hands_the_run_over() {
     let gate = Gate::new();
     let tool = LedgerTool::new("post", EffectPolicy::AtMostOnce).held_by(gate.clone());
     let world =

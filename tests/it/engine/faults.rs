@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use agent_runner_core::{
     directive::Resolution,
-    engine::{Engine, NewRun},
+    engine::{Engine, EngineHandle, NewRun},
     id::{RunId, StepKey},
     llm::LlmRequest,
     message::Role,
@@ -168,6 +168,22 @@ async fn s1_any_one_write_whose_answer_is_lost_costs_a_run_nothing() {
     fail_each(StoreCall::WRITES, Fault::AfterCommit).await;
 }
 
+/// The worker of a run dies, and another ends the run; how many effects had no record.
+async fn taken_over(voyage: &mut Voyage, sea: &Sea, dying: EngineHandle, n: u64) -> usize {
+    drop(dying);
+    tokio::task::yield_now().await;
+    let done = voyage.done().await;
+    voyage.calm(sea);
+    let (_, handle) = voyage.world.start().await;
+    let run = voyage.end().await;
+    assert_eq!(run.status, RunStatus::Completed, "{n}: {:?}", run.error);
+    let after = voyage.done().await;
+    let again = done.iter().find(|(key, times)| after.get(key) != Some(times));
+    assert_eq!(again, None, "{n}: a step that was done ran again");
+    handle.shutdown(Duration::from_secs(1)).await;
+    check_policies(voyage, n).await
+}
+
 /// At each call of a kind the worker of a run dies, and another takes over.
 async fn die_at_each(calls: &[StoreCall], place: Fault) {
     let sea = Sea::new().await;
@@ -180,19 +196,7 @@ async fn die_at_each(calls: &[StoreCall], place: Fault) {
             () = death.reached() => false,
             run = voyage.observer.join(voyage.id, PATIENCE) => run.unwrap().status.is_terminal(),
         };
-        let done = voyage.done().await;
-        drop(handle);
-        tokio::task::yield_now().await;
-        drop(death);
-        voyage.calm(&sea);
-        let (_, handle) = voyage.world.start().await;
-        let run = voyage.end().await;
-        assert_eq!(run.status, RunStatus::Completed, "{n}: {:?}", run.error);
-        let after = voyage.done().await;
-        let again = done.iter().find(|(key, times)| after.get(key) != Some(times));
-        assert_eq!(again, None, "{n}: a step that was done ran again");
-        unknown += check_policies(&voyage, n).await;
-        handle.shutdown(Duration::from_secs(1)).await;
+        unknown += taken_over(&mut voyage, &sea, handle, n).await;
         if survived {
             assert!(n > STEPS as u64, "a run makes more than {n} calls");
             break;

@@ -88,8 +88,8 @@ async fn a_model_that_loops_fails_with_max_steps() {
     assert_eq!(world.model.requests().len(), 7);
 }
 
-on_every_store!(a_two_megabyte_output_is_kept_whole_and_shown_in_part);
-async fn a_two_megabyte_output_is_kept_whole_and_shown_in_part() {
+on_every_store!(s43_a_two_megabyte_output_is_kept_whole_and_shown_in_part);
+async fn s43_a_two_megabyte_output_is_kept_whole_and_shown_in_part() {
     let big = "x".repeat(2 * 1024 * 1024);
     let text = big.clone();
     let tool = LedgerTool::new("big", EffectPolicy::Pure)
@@ -136,8 +136,8 @@ async fn a_request_that_makes_no_sense_names_every_wrong_field_and_writes_nothin
     assert!(engine.runs(&agent_runner_core::store::RunQuery::default()).await.unwrap().is_empty());
 }
 
-on_every_store!(the_same_idempotency_key_is_the_same_run_and_another_request_is_refused);
-async fn the_same_idempotency_key_is_the_same_run_and_another_request_is_refused() {
+on_every_store!(i13_the_same_idempotency_key_is_the_same_run_and_another_request_is_refused);
+async fn i13_the_same_idempotency_key_is_the_same_run_and_another_request_is_refused() {
     let world = World::new([Turn::text("x")]);
     let engine = world.engine().await;
     let new = |hash: &str| NewRun {

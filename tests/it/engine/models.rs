@@ -12,8 +12,8 @@ use serde_json::json;
 
 use super::fixture::*;
 
-on_every_store!(a_passing_error_of_a_provider_is_tried_again_and_every_try_is_an_event);
-async fn a_passing_error_of_a_provider_is_tried_again_and_every_try_is_an_event() {
+on_every_store!(s35_a_passing_error_of_a_provider_is_tried_again_and_every_try_is_an_event);
+async fn s35_a_passing_error_of_a_provider_is_tried_again_and_every_try_is_an_event() {
     let world = World::new([Turn::Fails(2, ErrorKind::Overloaded, Box::new(Turn::text("now")))]);
     let (engine, _handle) = world.start().await;
     let id = create(&engine, NewRun::new("x")).await;
@@ -26,8 +26,8 @@ async fn a_passing_error_of_a_provider_is_tried_again_and_every_try_is_an_event(
     assert_eq!(world.model.requests().len(), 3);
 }
 
-on_every_store!(an_error_that_no_retry_cures_fails_the_run_and_says_why);
-async fn an_error_that_no_retry_cures_fails_the_run_and_says_why() {
+on_every_store!(s35_an_error_that_no_retry_cures_fails_the_run_and_says_why);
+async fn s35_an_error_that_no_retry_cures_fails_the_run_and_says_why() {
     for kind in [ErrorKind::Auth, ErrorKind::ModelNotFound, ErrorKind::InvalidRequest] {
         let world = World::new([Turn::Fails(99, kind, Box::new(Turn::text("never")))]);
         let (engine, _handle) = world.start().await;

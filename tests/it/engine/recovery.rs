@@ -245,8 +245,8 @@ async fn s24_a_write_whose_answer_was_lost_is_not_written_twice() {
     }
 }
 
-on_every_store!(a_claim_whose_answer_was_lost_strands_no_run);
-async fn a_claim_whose_answer_was_lost_strands_no_run() {
+on_every_store!(s24_a_claim_whose_answer_was_lost_strands_no_run);
+async fn s24_a_claim_whose_answer_was_lost_strands_no_run() {
     let tool = LedgerTool::new("post", EffectPolicy::Idempotent);
     let mut world = world(&tool);
     let id = create(&world.engine().await, NewRun::new("x")).await;

@@ -114,7 +114,7 @@ async fn a_run_that_waits_for_its_next_attempt_is_canceled_at_once() {
 }
 
 #[tokio::test]
-async fn the_pause_between_two_attempts_outlives_its_worker() {
+async fn s35_the_pause_between_two_attempts_outlives_its_worker() {
     let wait = Duration::from_secs(60);
     let model = refuses_once(wait);
     let (world, clock) = still(&model);

@@ -185,6 +185,11 @@ const fn has_code(seed: u64) -> bool {
     seed.is_multiple_of(5)
 }
 
+/// Whether agents get fewer turns than they need.
+const fn is_impatient(seed: u64) -> bool {
+    seed % 7 == 1
+}
+
 /// Whether what workers append may arrive after their death.
 const fn is_far_away(seed: u64) -> bool {
     seed % 4 == 3
@@ -385,7 +390,8 @@ async fn history(seed: u64, defect: Option<Defect>) -> String {
     for _ in 0..1 + world.chance.below(4) {
         let all = ["*".to_owned(), "agent.run".to_owned()];
         let tools = has_families(seed).then(|| all.to_vec());
-        let new = NewRun { max_steps: Some(200), tools, ..NewRun::new("go") };
+        let max_steps = Some(if is_impatient(seed) { 1 } else { 200 });
+        let new = NewRun { max_steps, tools, ..NewRun::new("go") };
         runs.push(engine.create_run(new).await.unwrap().run.id);
     }
     if world.has_code {

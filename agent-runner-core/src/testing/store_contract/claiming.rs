@@ -91,7 +91,7 @@ pub async fn i11_a_claim_never_gives_an_owned_run<H: StoreHarness>() {
 }
 
 /// Runs of the future, however urgent, do not stand in the way of others.
-pub async fn sleepers_do_not_hide_what_is_due<H: StoreHarness>() {
+pub async fn s33_sleepers_do_not_hide_what_is_due<H: StoreHarness>() {
     let f = Fixture::<H>::open().await;
     for n in 0..50 {
         let run = Run { priority: n % 2, ..f.new_run() };
