@@ -33,6 +33,7 @@ mod project;
 mod query;
 mod replay;
 mod snapshot;
+mod tail;
 mod wait;
 mod worker;
 

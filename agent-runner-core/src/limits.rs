@@ -95,6 +95,10 @@ pub const BUNDLE_PAGE: usize = 64;
 /// Deepest nesting of a document that a store keeps. `serde_json` reads at most 127 levels, and what
 /// is written must be readable.
 pub const DOCUMENT_DEPTH_MAX: usize = 120;
+/// Newest events of a run that are kept for all who watch it: as many as are read at a time.
+pub const TAIL_EVENTS: usize = EVENT_PAGE;
+/// Most bytes of their payloads. A watcher that falls further behind reads the store itself.
+pub const TAIL_BYTES: u64 = 1024 * 1024;
 /// Live frames a slow watcher may fall behind before it loses some.
 pub const LIVE_FRAMES: usize = 1_024;
 /// Live text kept for a watcher that joins during a generation, in bytes.

@@ -113,8 +113,8 @@ pub(super) struct Driver {
     in_flight: FuturesUnordered<BoxFuture<'static, Outcome>>,
     active: BTreeMap<StepKey, Active>,
     /// What tools want in the journal before they go on.
-    announce: mpsc::Sender<Announced>,
-    announced: mpsc::Receiver<Announced>,
+    announce: mpsc::Sender<Box<Announced>>,
+    announced: mpsc::Receiver<Box<Announced>>,
     /// The code of the run's workflow.
     play: Option<Play>,
     /// How that code differs from the journal: the run goes no further.
@@ -392,7 +392,7 @@ impl Driver {
                 self.acknowledge(sent).await
             }
             Some(outcome) = self.in_flight.next() => self.take(outcome),
-            Some(announced) = self.announced.recv() => self.take_announced(announced),
+            Some(announced) = self.announced.recv() => self.take_announced(*announced),
             // The loop takes the flag that goes with it.
             () = signalled.poked() => Ok(()),
             () = optional(&mut self.heartbeat) => {

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -12,17 +12,20 @@ use futures::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
-use super::{Engine, EngineError, Inner};
+use super::{
+    Engine, EngineError, Inner,
+    tail::{Found, Read, Tail, is_terminal, read},
+};
 use crate::{
     event::Event,
     id::{RunId, StepKey},
     limits,
     llm::BoxStream,
     run::RunStatus,
-    store::{Change, EventQuery},
+    store::Change,
 };
 
-/// How long a watcher trusts that it was told of every commit before it looks by itself.
+/// How long whoever waits for a run trusts that it was told of every commit before it looks by itself.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What to watch.
@@ -97,19 +100,23 @@ struct SoFar {
 /// One run that is watched or executed.
 #[derive(Debug)]
 pub(super) struct Topic {
-    live: broadcast::Sender<LiveFrame>,
+    /// Made when somebody wants live output: it takes the memory of all frames that fit in it.
+    live: OnceLock<broadcast::Sender<LiveFrame>>,
     committed: watch::Sender<u64>,
     ended: watch::Sender<u64>,
     so_far: Mutex<SoFar>,
+    /// There as long as somebody watches.
+    tail: Mutex<std::sync::Weak<Tail>>,
 }
 
 impl Topic {
     fn new() -> Self {
         Self {
-            live: broadcast::channel(limits::LIVE_FRAMES).0,
+            live: OnceLock::new(),
             committed: watch::channel(0).0,
             ended: watch::channel(0).0,
             so_far: Mutex::default(),
+            tail: Mutex::default(),
         }
     }
 
@@ -143,14 +150,17 @@ impl Topic {
             }
         }
         // Sent under the lock, so that a late watcher gets each byte once: so far, or as a frame.
-        let _ = self.live.send(LiveFrame { step: step.clone(), attempt, kind, offset, text });
+        if let Some(live) = self.live.get() {
+            let _ = live.send(LiveFrame { step: step.clone(), attempt, kind, offset, text });
+        }
     }
 
     /// Hands a piece of a tool's output to whoever watches now.
     pub(super) fn show(&self, step: &StepKey, attempt: u32, offset: usize, text: &str) {
+        let Some(live) = self.live.get() else { return };
         let (step, text) = (step.clone(), text.to_owned());
         let kind = LiveKind::ToolOutput;
-        let _ = self.live.send(LiveFrame { step, attempt, kind, offset, text });
+        let _ = live.send(LiveFrame { step, attempt, kind, offset, text });
     }
 
     /// The text that a step wrote until now.
@@ -171,9 +181,20 @@ impl Topic {
         }
     }
 
+    /// The newest events of the run, from `after` on if nobody watches so far.
+    fn tail(&self, inner: &Arc<Inner>, run: RunId, after: u64) -> Arc<Tail> {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.upgrade().unwrap_or_else(|| {
+            let new = Arc::new(Tail::new(inner, run, after, self.committed.subscribe()));
+            *tail = Arc::downgrade(&new);
+            new
+        })
+    }
+
     fn join(&self) -> (VecDeque<LiveFrame>, broadcast::Receiver<LiveFrame>) {
         let so_far = self.so_far.lock().unwrap_or_else(PoisonError::into_inner);
-        let receiver = self.live.subscribe();
+        let live = self.live.get_or_init(|| broadcast::Sender::new(limits::LIVE_FRAMES));
+        let receiver = live.subscribe();
         let mut frames = VecDeque::new();
         if let Some((step, attempt)) = &so_far.step {
             for (kind, text) in &so_far.pieces {
@@ -235,12 +256,13 @@ struct Watcher {
     inner: Arc<Inner>,
     run: RunId,
     after: u64,
-    /// Read from the store, not delivered yet.
+    /// Read, not delivered yet.
     pending: VecDeque<Event>,
     frames: VecDeque<LiveFrame>,
     topic: Arc<Topic>,
-    committed: watch::Receiver<u64>,
     live: Option<broadcast::Receiver<LiveFrame>>,
+    /// The newest events, which all watchers share, once this one has read what came before.
+    tail: Option<(Arc<Tail>, watch::Receiver<()>)>,
     /// The store may hold more than was read.
     look: bool,
     checked: bool,
@@ -261,17 +283,16 @@ impl Engine {
         options: WatchOptions,
     ) -> BoxStream<'static, Result<Frame, EngineError>> {
         let topic = self.inner.live.topic(id);
-        let committed = topic.committed.subscribe();
-        let (frames, live) = topic.join();
+        let (frames, live) = options.live.then(|| topic.join()).unzip();
         let watcher = Watcher {
             inner: Arc::clone(&self.inner),
             run: id,
             after: options.after,
             pending: VecDeque::new(),
-            frames: if options.live { frames } else { VecDeque::new() },
+            frames: frames.unwrap_or_default(),
             topic,
-            committed,
-            live: options.live.then_some(live),
+            live,
+            tail: None,
             look: true,
             checked: false,
             ended: None,
@@ -319,28 +340,25 @@ impl Watcher {
         }
     }
 
+    /// Reads the store itself, which happens until the watcher has caught up.
     async fn read(&mut self) -> Result<(), EngineError> {
-        // Marked as seen before the read: a commit during the read makes another one.
-        self.committed.mark_unchanged();
-        let page = self.inner.store.events(self.run, &EventQuery::after(self.after)).await?;
-        self.look = page.len() >= limits::EVENT_PAGE;
-        if page.is_empty() {
-            let run = self.inner.store.run(self.run).await?;
-            if run.status.is_terminal() && run.last_seq <= self.after {
-                self.ended = Some(run.status);
-            } else {
-                self.look = run.last_seq > self.after;
-            }
-        } else if page.last().is_some_and(|event| is_terminal(&event.kind)) {
-            self.look = true;
-        }
-        self.pending.extend(page);
+        let Read { events, ended } = read(&*self.inner.store, self.run, self.after).await?;
+        self.ended = ended;
+        self.look = events.len() >= limits::EVENT_PAGE
+            || events.last().is_some_and(|event| is_terminal(&event.kind));
+        self.pending.extend(events);
         Ok(())
     }
 
-    /// Waits for a hint, the time to look, or live output.
+    /// Waits for events, or for live output.
     async fn wait(&mut self) -> Option<LiveFrame> {
-        let clock = Arc::clone(&self.inner.clock);
+        let (tail, filled) = self.tail.get_or_insert_with(|| {
+            let tail = self.topic.tail(&self.inner, self.run, self.after);
+            let mut filled = tail.filled();
+            // What is in it by now is news.
+            filled.mark_changed();
+            (tail, filled)
+        });
         let live = async {
             match &mut self.live {
                 Some(live) => live.recv().await,
@@ -350,9 +368,15 @@ impl Watcher {
         tokio::select! {
             // Events first: a finished message makes its live pieces void.
             biased;
-            changed = self.committed.changed() => {
-                debug_assert!(changed.is_ok(), "the topic is held by this watcher");
-                self.look = true;
+            changed = filled.changed() => {
+                debug_assert!(changed.is_ok(), "the tail is held by this watcher");
+                match tail.after(self.after) {
+                    Found::News(events, ended) => {
+                        self.pending.extend(events);
+                        self.ended = ended;
+                    }
+                    Found::Elsewhere => self.look = true,
+                }
                 None
             }
             frame = live => match frame {
@@ -365,14 +389,6 @@ impl Watcher {
                     None
                 }
             },
-            () = clock.sleep(LOOK_INTERVAL) => {
-                self.look = true;
-                None
-            }
         }
     }
-}
-
-fn is_terminal(kind: &str) -> bool {
-    matches!(kind, "run.completed" | "run.failed" | "run.canceled")
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use tracing::warn;
 
 use super::{
@@ -72,7 +72,7 @@ impl Growth {
 }
 
 /// Roughly the bytes of a document.
-fn size(value: &Value) -> u64 {
+pub(super) fn size(value: &Value) -> u64 {
     let bytes = match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 8,
         Value::String(text) => length(text),
@@ -107,11 +107,19 @@ pub(super) struct Taken {
 }
 
 /// What stands in [`Snapshot::state`], after its own hash and a line feed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 struct Document {
     /// The state, with null in the place of each large text.
     state: Value,
     /// Where those are (RFC 6901), and their hashes.
+    texts: BTreeMap<String, String>,
+}
+
+/// A [`Document`] whose state was not looked at yet.
+#[derive(Debug, Deserialize)]
+struct Kept<'a> {
+    #[serde(borrow)]
+    state: &'a RawValue,
     texts: BTreeMap<String, String>,
 }
 
@@ -150,9 +158,19 @@ async fn begin(
         return Ok(Err("another version of this program made it"));
     }
     let bytes = kept.state.len();
-    let Some(mut document) = read(&kept.state) else { return Ok(Err("it is damaged")) };
+    let Some(document) = read(&kept.state) else { return Ok(Err("it is damaged")) };
     let mut all = u64::try_from(bytes).unwrap_or(u64::MAX);
     let mut texts = BTreeSet::new();
+    let state = document.state.get();
+    if document.texts.is_empty() {
+        let growth = Growth { snapshot: all, ..Growth::default() };
+        return Ok(serde_json::from_str(state)
+            .map(|state| Loaded { state, seq: kept.seq, growth, texts })
+            .map_err(|_| "it is damaged"));
+    }
+    let Ok(mut state) = serde_json::from_str::<Value>(state) else {
+        return Ok(Err("it is damaged"));
+    };
     for (place, sha256) in document.texts {
         let text = match store.blob(&sha256).await {
             Ok(bytes) if sha256_hex(&[&bytes]) == sha256 => String::from_utf8(bytes).ok(),
@@ -160,7 +178,7 @@ async fn begin(
             Err(problem) if problem.kind() == StoreErrorKind::NotFound => None,
             Err(problem) => return Err(problem.into()),
         };
-        let (Some(text), Some(hole)) = (text, document.state.pointer_mut(&place)) else {
+        let (Some(text), Some(hole)) = (text, state.pointer_mut(&place)) else {
             return Ok(Err("one of its texts is damaged"));
         };
         all = all.saturating_add(length(&text));
@@ -168,12 +186,12 @@ async fn begin(
         texts.insert(sha256);
     }
     let growth = Growth { snapshot: all, ..Growth::default() };
-    Ok(serde_json::from_value(document.state)
+    Ok(serde_json::from_value(state)
         .map(|state| Loaded { state, seq: kept.seq, growth, texts })
         .map_err(|_| "it is damaged"))
 }
 
-fn read(state: &[u8]) -> Option<Document> {
+fn read(state: &[u8]) -> Option<Kept<'_>> {
     let (sha256, json) = state.split_at_checked(64)?;
     let json = json.strip_prefix(b"\n")?;
     (sha256_hex(&[json]).as_bytes() == sha256).then(|| serde_json::from_slice(json).ok())?

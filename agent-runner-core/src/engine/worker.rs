@@ -239,8 +239,9 @@ impl Claimer {
     }
 }
 
-/// Stops the task of a run together with the task that waits for it.
-struct AbortOnDrop(tokio::task::AbortHandle);
+/// Stops a task together with whoever needs it.
+#[derive(Debug)]
+pub(super) struct AbortOnDrop(pub(super) tokio::task::AbortHandle);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

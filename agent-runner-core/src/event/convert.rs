@@ -1,6 +1,7 @@
 //! Between typed bodies and the events of a journal.
 
 use jiff::Timestamp;
+use serde::{Deserialize as _, de::value::MapDeserializer};
 use serde_json::{Value, json};
 
 use super::{DecodeEventError, Event, EventBody, NewEvent};
@@ -111,8 +112,11 @@ impl EventBody {
         if !Self::KINDS.contains(&event.kind.as_str()) {
             return Ok(None);
         }
-        let tagged = json!({"type": event.kind, "payload": event.payload});
-        serde_json::from_value(tagged).map(Some).map_err(|source| DecodeEventError {
+        // As `{"type": …, "payload": …}`, without a copy of the payload.
+        let kind = Value::from(event.kind.as_str());
+        let fields = [("type", &kind), ("payload", &event.payload)];
+        let tagged = MapDeserializer::new(fields.into_iter());
+        Self::deserialize(tagged).map(Some).map_err(|source| DecodeEventError {
             seq: event.seq,
             kind: event.kind.clone(),
             source,

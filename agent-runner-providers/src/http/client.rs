@@ -153,12 +153,13 @@ impl HttpClient {
         self.error(fault.kind, fault.message)
     }
 
-    /// Sends a request and waits for the answer's head. `path` is relative to the base.
+    /// Sends a request and waits for the answer's head. `path` is relative to the base. The body's value is
+    /// let go before the waiting, which may be long.
     pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<Value>,
         cx: &CallCx,
     ) -> Result<Body, ProviderError> {
         let started = Instant::now();
@@ -172,7 +173,7 @@ impl HttpClient {
             .header(ACCEPT_ENCODING, "identity")
             .headers(self.headers.clone());
         if let Some(body) = body {
-            request = request.json(body);
+            request = request.json(&body);
         }
         let call = Call {
             provider: self.provider.clone(),

@@ -229,7 +229,7 @@ impl LlmProvider for AnthropicProvider {
         let body = self.encoded(request, &names, CacheLifetime::Off)?.body;
         let body = encode::counted(body);
         let mut answer =
-            self.http.send(Method::POST, "v1/messages/count_tokens", Some(&body), cx).await?;
+            self.http.send(Method::POST, "v1/messages/count_tokens", Some(body), cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
             let fault = error::refused(&refusal, Some(&request.model));
@@ -255,7 +255,7 @@ impl LlmProvider for AnthropicProvider {
     ) -> Result<BoxStream<'static, Result<LlmEvent, ProviderError>>, ProviderError> {
         let names = ToolNames::of(request, NAMES);
         let encoded = self.encoded(request, &names, self.cache)?;
-        let answer = self.http.send(Method::POST, "v1/messages", Some(&encoded.body), cx).await?;
+        let answer = self.http.send(Method::POST, "v1/messages", Some(encoded.body), cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
             let fault = error::refused(&refusal, Some(&request.model));

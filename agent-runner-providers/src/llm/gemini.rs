@@ -153,10 +153,10 @@ impl GeminiProvider {
 }
 
 /// A request that is answered with a document.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Question<'a> {
     path: &'a str,
-    body: Option<&'a Value>,
+    body: Option<Value>,
     model: Option<&'a str>,
     what: &'a str,
 }
@@ -211,7 +211,7 @@ impl LlmProvider for GeminiProvider {
             .ask(
                 Question {
                     path: &format!("{}:countTokens", resource(&request.model)),
-                    body: Some(&body),
+                    body: Some(body),
                     model: Some(&request.model),
                     what: "the count of tokens",
                 },
@@ -229,7 +229,7 @@ impl LlmProvider for GeminiProvider {
         let names = ToolNames::of(request, NAMES);
         let Outgoing { body, notice } = self.outgoing(request, &names)?;
         let path = format!("{}:streamGenerateContent?alt=sse", resource(&request.model));
-        let answer = self.http.send(Method::POST, &path, Some(&body), cx).await?;
+        let answer = self.http.send(Method::POST, &path, Some(body), cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
             let fault = error::refused(&refusal, Some(&request.model));

@@ -121,7 +121,7 @@ impl OllamaProvider {
             return Ok(Some(known));
         }
         let question = json!({"model": model});
-        let mut answer = self.http.send(Method::POST, "api/show", Some(&question), cx).await?;
+        let mut answer = self.http.send(Method::POST, "api/show", Some(question), cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
             let fault = error::refused(&refusal, Some(model));
@@ -254,7 +254,7 @@ impl LlmProvider for OllamaProvider {
         let encoded =
             encode::body(request, known, self.id()).map_err(|fault| self.http.unsent(fault))?;
         let cx = rest_of(cx, started);
-        let answer = self.http.send(Method::POST, "api/chat", Some(&encoded.body), &cx).await?;
+        let answer = self.http.send(Method::POST, "api/chat", Some(encoded.body), &cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
             let fault = error::refused(&refusal, Some(&request.model));

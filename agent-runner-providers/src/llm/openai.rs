@@ -224,7 +224,7 @@ impl LlmProvider for OpenAiProvider {
         };
         let encoded = encode(request, &names, &self.profile, self.id())
             .map_err(|fault| self.http.unsent(fault))?;
-        let answer = self.http.send(Method::POST, path, Some(&encoded.body), cx).await?;
+        let answer = self.http.send(Method::POST, path, Some(encoded.body), cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
             let fault = error::refused(&refusal, Some(&request.model));

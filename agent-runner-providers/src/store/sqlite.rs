@@ -135,7 +135,7 @@ impl SqliteStore {
         writer.idle().await;
         Self {
             inner: Arc::new(Inner {
-                reader: Reader { pool: connect::readers(&options, &path), path: shown },
+                reader: Reader::new(connect::readers(&options, &path), shown),
                 presence: Arc::new(Presence::new(&path)),
                 path,
                 durability: match options.synchronous {

@@ -181,6 +181,28 @@ async fn s1_the_runs_of_a_process_that_is_gone_are_taken_at_once_and_those_of_a_
 }
 
 #[tokio::test]
+async fn i12_sweeps_examine_all_runs_bit_by_bit() {
+    let disk = Disk::open().await;
+    let runs = join_all((0..2_500).map(|_| queued(&disk.store))).await;
+    assert_eq!(disk.store.sweep(10_000).await.unwrap().mended, []);
+    let mut conn = connect(&disk.path()).await;
+    sqlx::raw_sql("DELETE FROM ready").execute(&mut conn).await.unwrap();
+    let mut mended = Vec::new();
+    // Three pieces, of which the first two are more than a sweep may mend.
+    let mut sizes = Vec::new();
+    for _ in 0..6 {
+        let found = disk.store.sweep(600).await.unwrap().mended;
+        sizes.push(found.len());
+        mended.extend(found);
+    }
+    mended.sort_unstable();
+    let mut all: Vec<_> = runs.iter().map(|run| run.id).collect();
+    all.sort_unstable();
+    assert_eq!(mended, all, "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size <= 600), "{sizes:?}");
+}
+
+#[tokio::test]
 async fn i9_a_worker_that_is_wrongly_taken_for_dead_writes_nothing_more_and_can_go_on_claiming() {
     let disk = Disk::open().await;
     let neighbour = disk.neighbour().await;

@@ -46,7 +46,8 @@ pub(super) struct RunHost {
     pub(super) attempt: u32,
     pub(super) shown: AtomicUsize,
     pub(super) cancel: CancellationToken,
-    pub(super) announce: mpsc::Sender<Announced>,
+    /// Boxed, because a channel makes room for 32 of what goes through it.
+    pub(super) announce: mpsc::Sender<Box<Announced>>,
 }
 
 impl fmt::Debug for RunHost {
@@ -66,7 +67,7 @@ impl ToolHost for RunHost {
         let (durable, written) = oneshot::channel();
         let announced = Announced { step: self.step.clone(), fact, durable };
         let recorded = async {
-            self.announce.send(announced).await.ok()?;
+            self.announce.send(Box::new(announced)).await.ok()?;
             written.await.ok()
         };
         self.cancel.run_until_cancelled(recorded).await.flatten().ok_or_else(|| {

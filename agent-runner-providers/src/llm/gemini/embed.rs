@@ -41,7 +41,7 @@ impl Embedder for GeminiProvider {
             let body = body(request, texts);
             let question = Question {
                 path: &path,
-                body: Some(&body),
+                body: Some(body),
                 model: Some(&request.model),
                 what: "the list of vectors",
             };
@@ -111,7 +111,7 @@ impl GeminiProvider {
         let path = format!("{}:countTokens", resource(model));
         let body = json!({"contents": [{"parts": [{"text": text}]}]});
         let what = "the count of tokens";
-        let question = Question { path: &path, body: Some(&body), model: Some(model), what };
+        let question = Question { path: &path, body: Some(body), model: Some(model), what };
         let counted: Count = self.ask(question, cx).await?;
         Ok(counted.total_tokens)
     }

@@ -33,7 +33,7 @@ impl Embedder for OllamaProvider {
                 body.insert("dimensions".to_owned(), dimensions.into());
             }
             let cx = rest_of(cx, started);
-            let mut answer = self.http.send(Method::POST, "api/embed", Some(&body), &cx).await?;
+            let mut answer = self.http.send(Method::POST, "api/embed", Some(body), &cx).await?;
             if !answer.is_success() {
                 let refusal = answer.refusal().await;
                 let fault = error::refused(&refusal, Some(&request.model));

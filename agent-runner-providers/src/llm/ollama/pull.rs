@@ -46,7 +46,7 @@ impl OllamaProvider {
         cx: &CallCx,
     ) -> Result<BoxStream<'static, Result<PullProgress, ProviderError>>, ProviderError> {
         let body = json!({"model": model, "stream": true});
-        let answer = self.http.send(Method::POST, "api/pull", Some(&body), cx).await?;
+        let answer = self.http.send(Method::POST, "api/pull", Some(body), cx).await?;
         if !answer.is_success() {
             let refusal = answer.refusal().await;
             let fault = error::refused(&refusal, None);

@@ -66,7 +66,7 @@ impl Embedder for OpenAiProvider {
                 body.insert("dimensions".to_owned(), dimensions.into());
             }
             let cx = rest_of(cx, started);
-            let mut answer = self.http.send(Method::POST, "embeddings", Some(&body), &cx).await?;
+            let mut answer = self.http.send(Method::POST, "embeddings", Some(body), &cx).await?;
             if !answer.is_success() {
                 let refusal = answer.refusal().await;
                 let fault = error::refused(&refusal, Some(&request.model));

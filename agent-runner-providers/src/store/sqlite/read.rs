@@ -1,5 +1,7 @@
 //! Reads. They use connections of their own and never wait for the writer.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use agent_runner_core::{
     approval::{Approval, ApprovalStatus},
     artifact::Artifact,
@@ -39,8 +41,13 @@ pub(super) const CHILDREN: &str = listing!("runs_children", "runs_ascending");
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) pool: SqlitePool,
-    pub(super) path: std::sync::Arc<str>,
+    pub(super) path: Arc<str>,
+    /// The last run whose place in the queue was examined; `None` when all were.
+    examined: Mutex<Option<RunId>>,
 }
+
+/// Runs whose place in the queue one sweep examines.
+const SLICE: i64 = 1_000;
 
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
@@ -53,6 +60,10 @@ pub(super) struct Candidates {
 }
 
 impl Reader {
+    pub(super) const fn new(pool: SqlitePool, path: Arc<str>) -> Self {
+        Self { pool, path, examined: Mutex::new(None) }
+    }
+
     async fn all<T>(
         &self,
         statement: Statement<'_>,
@@ -245,18 +256,36 @@ impl Reader {
         let lost = sqlx::query(include_str!("statements/sweep_lost.sql"))
             .bind(micros(now))
             .bind(limit(max));
-        let misplaced =
-            sqlx::query(include_str!("../statements/sweep_misplaced.sql")).bind(limit(max));
         let expired =
             sqlx::query(include_str!("../statements/sweep_expired.sql")).bind(micros(now));
         Ok(Candidates {
             lost: self.all(lost, rows::run_id).await?,
-            misplaced: self.all(misplaced, rows::run_id).await?,
+            misplaced: self.misplaced(max).await?,
             expired_workers: self
                 .maybe(expired, |row| rows::Fields(row).uuid("id"))
                 .await?
                 .is_some(),
         })
+    }
+
+    /// Unfinished runs that are wrongly listed or wrongly not, among the next [`SLICE`] of them: what
+    /// a sweep reads does not grow with the runs that wait.
+    async fn misplaced(&self, max: usize) -> Result<Vec<RunId>, StoreError> {
+        let after = *self.examined.lock().unwrap_or_else(PoisonError::into_inner);
+        let bound = sqlx::query(include_str!("statements/sweep_slice.sql"))
+            .bind(after.map(run_bytes))
+            .bind(SLICE);
+        let upto = self.maybe(bound, rows::run_id).await?;
+        let statement = sqlx::query(include_str!("statements/sweep_misplaced.sql"))
+            .bind(after.map(run_bytes))
+            .bind(upto.map(run_bytes))
+            .bind(limit(max));
+        let misplaced = self.all(statement, rows::run_id).await?;
+        // There may be more of them in this slice.
+        if misplaced.len() < max {
+            *self.examined.lock().unwrap_or_else(PoisonError::into_inner) = upto;
+        }
+        Ok(misplaced)
     }
 
     pub(super) async fn canceled(&self, max: usize) -> Result<Vec<RunId>, StoreError> {

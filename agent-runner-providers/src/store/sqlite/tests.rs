@@ -247,6 +247,8 @@ async fn no_statement_of_the_hot_path_scans_a_table() {
         include_str!("../statements/owned.sql"),
         include_str!("../statements/record.sql"),
         include_str!("../statements/records.sql"),
+        include_str!("statements/sweep_slice.sql"),
+        include_str!("statements/sweep_misplaced.sql"),
         include_str!("statements/sweep_lost.sql"),
         include_str!("statements/sweep_overdue.sql"),
         include_str!("statements/sweep_canceled.sql"),
