@@ -35,7 +35,7 @@ fix: ## format, and apply what clippy can mend
 
 .PHONY: bench
 bench: ## measure
-	$(CARGO) bench --features server,testing,_bench --bench runs --bench streams --bench hands
+	$(CARGO) bench --features server,testing,_bench --bench runs --bench scale --bench streams --bench hands
 	$(CARGO) bench -p agent-runner-tools --all-features --bench git
 
 .PHONY: crash
