@@ -4,6 +4,7 @@ mod child_end;
 mod convert;
 #[macro_use]
 mod define;
+mod payload;
 mod reply;
 mod sentence;
 mod stored;
@@ -11,6 +12,7 @@ mod stored;
 pub(crate) use self::sentence::quote;
 pub use self::{
     child_end::ChildEnd,
+    payload::Payload,
     reply::{LlmPhase, Reply},
     stored::{DecodeEventError, Event, NewEvent},
 };

@@ -58,7 +58,7 @@ async fn costs(store: &SqliteStore, old: &[RunId]) -> Vec<(&'static str, Duratio
     let note = &NewEvent {
         kind: first.kind,
         step: None,
-        payload: first.payload,
+        payload: first.payload.into(),
         blob: None,
         at: first.at,
     };

@@ -112,7 +112,7 @@ pub(super) async fn give_back(inner: &Inner, id: RunId, epoch: u64, why: &str) {
         warn!(run.id = %id, recoveries, why, "run parked: it could not go on anywhere");
         let reason = ParkReason::Poison;
         let parked = EventBody::RunParked { reason, step: None, wake_at: None, differs: None };
-        journal::push(&mut batch, parked, now);
+        journal::push(&mut batch, &parked, now);
         let waiting_on = poisoned(recoveries, Some(why));
         batch.patch.park = Some(Some(Park { reason, wake_at: None, waiting_on }));
         batch.ready = Ready::Never;

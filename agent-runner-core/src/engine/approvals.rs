@@ -138,8 +138,7 @@ impl Engine {
                 by: new.by.clone(),
             };
             let now = inner.clock.now();
-            batch.approvals = journal::approval_rows(std::slice::from_ref(&body), &[now]);
-            journal::push(&mut batch, body, now);
+            journal::push(&mut batch, &body, now);
             let parked = run.park.as_ref().is_some_and(|park| {
                 use ParkReason::{Approval, Ask, Signal, Timer};
                 matches!(park.reason, Approval | Ask | Signal | Timer)

@@ -278,8 +278,7 @@ impl Engine {
             let mut batch = inner.command(&found);
             let body = EventBody::of_artifact(None, id, kept.clone());
             let now = inner.clock.now();
-            batch.artifacts = journal::artifact_rows(std::slice::from_ref(&body), &[now]);
-            journal::push(&mut batch, body, now);
+            journal::push(&mut batch, &body, now);
             if inner.write(&found, batch).await? {
                 return self.artifact(run, id).await;
             }

@@ -207,7 +207,7 @@ impl Engine {
                 return refuse(&run, "get another budget");
             }
             let mut batch = inner.command(&run);
-            journal::push(&mut batch, EventBody::BudgetChanged { budget }, inner.clock.now());
+            journal::push(&mut batch, &EventBody::BudgetChanged { budget }, inner.clock.now());
             if run.park.as_ref().is_some_and(|park| park.reason == ParkReason::Budget) {
                 batch.patch.park = Some(None);
                 if !run.pause_requested {

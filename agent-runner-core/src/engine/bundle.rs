@@ -148,7 +148,7 @@ impl From<Event> for BundledEvent {
 impl BundledEvent {
     pub(super) fn into_new(self) -> NewEvent {
         let Self { kind, step, at, payload, .. } = self;
-        NewEvent { kind, step, payload, blob: None, at }
+        NewEvent { kind, step, payload: payload.into(), blob: None, at }
     }
 }
 

@@ -64,7 +64,7 @@ impl Engine {
         }
         let mut blobs = Vec::new();
         let queued = EventBody::RunQueued { spec: Box::new(spec) };
-        let events = vec![journal::stored(queued, child.created_at, &mut blobs)];
+        let events = vec![journal::stored(&queued, child.created_at, &mut blobs)];
         let ready = Ready::At(child.may_start_at(child.created_at));
         Ok(Spawn { run: child, events, blobs, ready })
     }
@@ -129,7 +129,7 @@ impl Inner {
         if let (Some(parent), Some(step)) = (run.parent_id, run.spec.awaited_by()) {
             let mut blobs = Vec::new();
             let body = EventBody::ChildFinished { step: step.clone(), child: run.id, end };
-            let event = journal::stored(body, at, &mut blobs);
+            let event = journal::stored(&body, at, &mut blobs);
             let effect = NewsEffect::Wake { parked: WAITING, at };
             news.push(News { run: parent, event, blobs, effect });
         }
@@ -197,7 +197,7 @@ pub(super) fn cancellation(run: RunId, reason: String, at: Timestamp) -> News {
     let reason = Some(reason);
     News {
         run,
-        event: EventBody::RunCancelRequested { reason: reason.clone() }.into_new(at),
+        event: EventBody::RunCancelRequested { reason: reason.clone() }.to_new(at),
         blobs: Vec::new(),
         effect: NewsEffect::Cancel { reason },
     }

@@ -84,10 +84,10 @@ impl Engine {
                 return Ok(Decision::Already);
             }
             let mut batch = inner.command(run);
-            inner.push(&mut batch, EventBody::RunPauseRequested {});
+            inner.push(&mut batch, &EventBody::RunPauseRequested {});
             batch.patch.pause_requested = Some(true);
             if run.owner.is_none() {
-                inner.push(&mut batch, EventBody::RunPaused {});
+                inner.push(&mut batch, &EventBody::RunPaused {});
                 batch.ready = Ready::Never;
             }
             Ok(Decision::Write(Box::new(batch)))
@@ -112,7 +112,7 @@ impl Engine {
                 return Ok(Decision::Already);
             }
             let mut batch = inner.command(run);
-            inner.push(&mut batch, EventBody::RunResumed {});
+            inner.push(&mut batch, &EventBody::RunResumed {});
             batch.patch.pause_requested = Some(false);
             if run.owner.is_none() && !run.cancel_requested {
                 inner.unpark_after_pause(run, &mut batch);
@@ -145,7 +145,7 @@ impl Engine {
             let mut batch = inner.command(&run);
             let body =
                 EventBody::StepResolved { step: step.clone(), resolution: resolution.clone() };
-            inner.push(&mut batch, body);
+            inner.push(&mut batch, &body);
             let asks = run.park.as_ref().is_some_and(|park| park.reason == ParkReason::Ask);
             if asks {
                 batch.patch.park = Some(None);
@@ -230,7 +230,7 @@ impl Inner {
         batch
     }
 
-    pub(super) fn push(&self, batch: &mut Batch, body: EventBody) {
+    pub(super) fn push(&self, batch: &mut Batch, body: &EventBody) {
         journal::push(batch, body, self.clock.now());
     }
 
@@ -256,7 +256,7 @@ impl Inner {
 
     fn cancel_request(&self, run: &Run, reason: Option<String>) -> Batch {
         let mut batch = self.command(run);
-        self.push(&mut batch, EventBody::RunCancelRequested { reason: reason.clone() });
+        self.push(&mut batch, &EventBody::RunCancelRequested { reason: reason.clone() });
         batch.patch.cancel_requested = true;
         batch.patch.cancel_reason = reason;
         batch
@@ -266,7 +266,7 @@ impl Inner {
     async fn cancel_now(&self, run: &Run, reason: Option<String>) -> Result<Batch, EngineError> {
         let mut batch = self.command(run);
         if !run.cancel_requested {
-            self.push(&mut batch, EventBody::RunCancelRequested { reason: reason.clone() });
+            self.push(&mut batch, &EventBody::RunCancelRequested { reason: reason.clone() });
             batch.patch.cancel_requested = true;
             batch.patch.cancel_reason = reason.clone();
         }
@@ -285,7 +285,7 @@ impl Inner {
         }
         for step in open {
             let done = batch.events.len();
-            self.push(batch, EventBody::StepCanceled { step: step.key.clone(), partial: None });
+            self.push(batch, &EventBody::StepCanceled { step: step.key.clone(), partial: None });
             batch.steps.push(StepRow {
                 key: step.key,
                 kind: step.kind,
@@ -330,7 +330,7 @@ impl Inner {
             })?;
             batch.patch.usage = Some(state.usage());
             batch.patch.spend = Some(state.spend());
-            self.push(batch, charged);
+            self.push(batch, &charged);
         }
         Ok(())
     }
@@ -354,7 +354,7 @@ impl Inner {
         batch.ready = Ready::Never;
         let open = self.open_children(run.id).await?;
         batch.news = self.news_of_end(run, &last, false, open);
-        self.push(batch, last);
+        self.push(batch, &last);
         Ok(())
     }
 

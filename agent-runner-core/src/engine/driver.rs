@@ -155,7 +155,7 @@ impl Driver {
             pause: run.pause_requested,
             cancel: run.cancel_requested,
             look: false,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(run.id, inner.worker, run.epoch),
             appending: None,
             in_flight: FuturesUnordered::new(),
             active: BTreeMap::new(),
@@ -255,8 +255,11 @@ impl Driver {
 
     /// Reads the state of the run and takes it.
     async fn load(&mut self) -> Result<(), Stop> {
-        let store = Arc::clone(&self.inner.store);
-        let loaded = snapshot::load(&*store, self.run.id).await?;
+        let loaded = if self.run.last_seq == 1 {
+            snapshot::fresh(&self.run)?
+        } else {
+            snapshot::load(&*self.inner.store, self.run.id).await?
+        };
         self.growth = loaded.growth;
         if self.growth.is_due(self.inner.options.snapshot_interval) {
             self.keep(snapshot::take(&loaded));
@@ -273,8 +276,8 @@ impl Driver {
             recovered: self.run.recoveries > 0,
         })?;
         if first {
-            self.outbox.patch.status = Some(RunStatus::Running);
-            self.outbox.patch.started_at = Some(self.inner.clock.now());
+            self.outbox.batch.patch.status = Some(RunStatus::Running);
+            self.outbox.batch.patch.started_at = Some(self.inner.clock.now());
         }
         self.open_code();
         debug!(events = self.known_seq, "run loaded");
@@ -282,6 +285,7 @@ impl Driver {
     }
 
     /// Applies an event of our own and queues it for the journal.
+    #[expect(clippy::needless_pass_by_value, reason = "an event is issued once")]
     fn emit(&mut self, body: EventBody) -> Result<(), Stop> {
         self.state.apply(0, &body).map_err(|problem| {
             Stop::Broken(EngineError::new(
@@ -291,16 +295,16 @@ impl Driver {
         })?;
         match &body {
             EventBody::LlmCompleted { .. } | EventBody::LlmCharged { .. } => {
-                self.outbox.patch.usage = Some(self.state.usage());
-                self.outbox.patch.spend = Some(self.state.spend());
+                self.outbox.batch.patch.usage = Some(self.state.usage());
+                self.outbox.batch.patch.spend = Some(self.state.spend());
             }
             EventBody::StepSucceeded { .. } if self.run.recoveries > 0 => {
                 self.run.recoveries = 0;
-                self.outbox.patch.recoveries = Some(0);
+                self.outbox.batch.patch.recoveries = Some(0);
             }
             _ => {}
         }
-        self.outbox.push(body, self.inner.clock.now(), &self.state);
+        self.outbox.push(&body, self.inner.clock.now(), &self.state);
         Ok(())
     }
 

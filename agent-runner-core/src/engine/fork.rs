@@ -117,7 +117,7 @@ impl Engine {
         let kept = machine::inherited(&journal, &artifacts).map_err(|error| damaged(id, &error))?;
         let (steps, bodies, at) = self.retold(&run, spec, event, kept)?;
         let ready = Ready::At(run.may_start_at(run.created_at));
-        let first = journal::beginning(steps, bodies, &at, ready);
+        let first = journal::beginning(steps, &bodies, &at, ready);
         let created = self.inner.store.create(run, first).await?;
         Self::same_request(created, hash.as_deref())
     }

@@ -114,7 +114,7 @@ impl Engine {
                 ));
             }
             let mut batch = inner.command(&run);
-            inner.push(&mut batch, body.clone());
+            inner.push(&mut batch, &body);
             batch.signals.push(SignalRow { id: inbox_id.clone(), name: name.clone(), event: 0 });
             let waits = run.park.as_ref().is_some_and(|park| {
                 matches!(

@@ -45,15 +45,19 @@ pub(super) fn idempotency_key(run: RunId, step: &StepKey) -> String {
     sha256_hex(&[run.to_string().as_bytes(), step.as_str().as_bytes()])
 }
 
-/// Puts an event into a batch; a payload that is too large goes into a blob.
-pub(super) fn push(batch: &mut Batch, body: EventBody, at: Timestamp) {
+/// Puts an event into a batch, and the rows that tell the same; a payload that is too large goes into a
+/// blob.
+pub(super) fn push(batch: &mut Batch, body: &EventBody, at: Timestamp) {
+    let place = batch.events.len();
+    batch.artifacts.extend(artifact_row(place, body, at));
+    batch.approvals.extend(approval_row(place, body, at));
     let event = stored(body, at, &mut batch.blobs);
     batch.events.push(event);
 }
 
 /// The event for a store; a payload that is too large goes to `blobs`.
-pub(super) fn stored(body: EventBody, at: Timestamp, blobs: &mut Vec<Blob>) -> NewEvent {
-    let mut event = body.into_new(at);
+pub(super) fn stored(body: &EventBody, at: Timestamp, blobs: &mut Vec<Blob>) -> NewEvent {
+    let mut event = body.to_new(at);
     offload(&mut event, blobs);
     event
 }
@@ -61,7 +65,7 @@ pub(super) fn stored(body: EventBody, at: Timestamp, blobs: &mut Vec<Blob>) -> N
 /// What a run begins with that has a past: `bodies`, and the rows of their steps.
 pub(super) fn beginning(
     steps: StepRows,
-    bodies: Vec<EventBody>,
+    bodies: &[EventBody],
     at: &[Timestamp],
     ready: Ready,
 ) -> Beginning {
@@ -69,10 +73,10 @@ pub(super) fn beginning(
     let mut first = Beginning {
         steps: steps.into_rows(),
         signals: signals.collect(),
-        artifacts: artifact_rows(&bodies, at),
         ..Beginning::new(Vec::new(), ready)
     };
-    for (body, at) in bodies.into_iter().zip(at) {
+    for (place, (body, at)) in bodies.iter().zip(at).enumerate() {
+        first.artifacts.extend(artifact_row(place, body, *at));
         let event = stored(body, *at, &mut first.blobs);
         first.events.push(event);
     }
@@ -91,13 +95,14 @@ pub(super) fn signal_row(event: usize, body: &EventBody) -> Option<SignalRow> {
 
 /// Puts a payload that is too large for its event into `blobs`.
 pub(super) fn offload(event: &mut NewEvent, blobs: &mut Vec<Blob>) {
-    let text = event.payload.to_string();
+    let text = event.payload.as_str();
     if text.len() <= limits::EVENT_INLINE_BYTES_MAX {
         return;
     }
-    let bytes = text.into_bytes();
+    let bytes = text.as_bytes().to_vec();
     let sha256 = sha256_hex(&[&bytes]);
-    event.payload = stub(&event.payload, &sha256, bytes.len());
+    let small = event.payload.to_value().unwrap_or_default();
+    event.payload = stub(&small, &sha256, bytes.len()).into();
     event.blob = Some(sha256.clone());
     blobs.push(Blob { sha256, bytes });
 }
@@ -201,56 +206,42 @@ pub(super) fn read(event: &Event) -> Result<Option<EventBody>, EngineError> {
     EventBody::from_event(event).map_err(|error| damaged(event, &error))
 }
 
-/// The rows of the artifacts that `bodies` tell of.
-pub(super) fn artifact_rows(bodies: &[EventBody], at: &[Timestamp]) -> Vec<ArtifactRow> {
-    let rows = bodies.iter().zip(at).enumerate().filter_map(|(event, (body, at))| {
-        let EventBody::ArtifactCreated {
-            step,
-            artifact,
-            name,
-            kind,
-            media_type,
-            size,
-            sha256,
-            uri,
-        } = body
-        else {
-            return None;
-        };
-        Some(ArtifactRow {
-            id: *artifact,
-            step: step.clone(),
-            name: name.clone(),
-            kind: kind.clone(),
-            media_type: media_type.clone(),
-            size: *size,
-            sha256: sha256.clone(),
-            uri: uri.clone(),
-            event,
-            at: *at,
-        })
-    });
-    rows.collect()
+/// The row of the artifact of which the batch's event with this place tells.
+fn artifact_row(event: usize, body: &EventBody, at: Timestamp) -> Option<ArtifactRow> {
+    let EventBody::ArtifactCreated { step, artifact, name, kind, media_type, size, sha256, uri } =
+        body
+    else {
+        return None;
+    };
+    Some(ArtifactRow {
+        id: *artifact,
+        step: step.clone(),
+        name: name.clone(),
+        kind: kind.clone(),
+        media_type: media_type.clone(),
+        size: *size,
+        sha256: sha256.clone(),
+        uri: uri.clone(),
+        event,
+        at,
+    })
 }
 
-/// The rows of the approvals that `bodies` ask for or decide.
-pub(super) fn approval_rows(bodies: &[EventBody], at: &[Timestamp]) -> Vec<ApprovalRow> {
-    let rows = bodies.iter().zip(at).enumerate().filter_map(|(event, (body, at))| {
-        let (id, step, status, expires_at) = match body {
-            EventBody::ApprovalRequested { approval, step, expires_at, .. } => {
-                (approval, step, ApprovalStatus::Pending, Some(*expires_at))
-            }
-            EventBody::ApprovalResolved { approval, step, decision, .. } => {
-                (approval, step, decision.status(), None)
-            }
-            EventBody::ApprovalExpired { approval, step } => {
-                (approval, step, ApprovalStatus::Expired, None)
-            }
-            _ => return None,
-        };
-        Some(ApprovalRow { id: *id, step: step.clone(), status, event, at: *at, expires_at })
-    });
-    rows.collect()
+/// The row of the approval that the batch's event with this place asks for or decides.
+fn approval_row(event: usize, body: &EventBody, at: Timestamp) -> Option<ApprovalRow> {
+    let (id, step, status, expires_at) = match body {
+        EventBody::ApprovalRequested { approval, step, expires_at, .. } => {
+            (approval, step, ApprovalStatus::Pending, Some(*expires_at))
+        }
+        EventBody::ApprovalResolved { approval, step, decision, .. } => {
+            (approval, step, decision.status(), None)
+        }
+        EventBody::ApprovalExpired { approval, step } => {
+            (approval, step, ApprovalStatus::Expired, None)
+        }
+        _ => return None,
+    };
+    Some(ApprovalRow { id: *id, step: step.clone(), status, event, at, expires_at })
 }
 
 /// The rows of the steps that a batch speaks of, gathered while its events are applied: a state
@@ -262,6 +253,10 @@ pub(super) struct StepRows {
 }
 
 impl StepRows {
+    pub(super) const fn new() -> Self {
+        Self { rows: Vec::new(), places: BTreeMap::new() }
+    }
+
     /// Takes in what `state` says of the step of its last event, the `n`-th of the batch, from 0.
     pub(super) fn take(&mut self, n: usize, body: &EventBody, at: Timestamp, state: &RunState) {
         let Some((key, step)) = body.step().and_then(|key| Some((key, state.step(key)?))) else {

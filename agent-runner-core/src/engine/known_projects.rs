@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -34,6 +34,7 @@ pub(super) struct Known {
 #[derive(Debug, Default)]
 pub(super) struct KnownProjects {
     known: Mutex<HashMap<ProjectId, Known>>,
+    default: OnceLock<ProjectId>,
 }
 
 impl KnownProjects {
@@ -50,6 +51,11 @@ impl KnownProjects {
         known.insert(id, Known { read_at, project });
     }
 
+    /// Remembers which one is the default: it is never deleted, so that stays true.
+    pub(super) fn set_default(&self, id: ProjectId) {
+        self.default.get_or_init(|| id);
+    }
+
     /// Forgets a project that this process changed.
     pub(super) fn forget(&self, id: ProjectId) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
@@ -60,6 +66,12 @@ impl Inner {
     /// A project, if it is known without asking the store.
     pub(super) fn project_now(&self, id: ProjectId) -> Option<Known> {
         self.projects.get(id, self.clock.now())
+    }
+
+    /// The default project, if it is known.
+    pub(super) async fn default_project_now(&self) -> Result<Option<Project>, StoreError> {
+        let Some(id) = self.projects.default.get() else { return Ok(None) };
+        Ok(self.project(*id).await?.map(|project| (*project).clone()))
     }
 
     /// A project as it was at most [`FRESH`] ago; `None` when there is none.

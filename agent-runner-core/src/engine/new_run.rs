@@ -159,9 +159,9 @@ impl Engine {
         let hash = new.request_hash.clone();
         let run = self.row(new, project_id, spec.clone());
         let ready_at = run.may_start_at(run.created_at);
-        let queued = vec![EventBody::RunQueued { spec: Box::new(spec) }];
-        let first =
-            journal::beginning(StepRows::default(), queued, &[run.created_at], Ready::At(ready_at));
+        let queued = [EventBody::RunQueued { spec: Box::new(spec) }];
+        let ready = Ready::At(ready_at);
+        let first = journal::beginning(StepRows::new(), &queued, &[run.created_at], ready);
         let created = self.inner.store.create(run, first).await?;
         Self::same_request(created, hash.as_deref())
     }

@@ -255,11 +255,15 @@ impl Engine {
     /// # Errors
     /// What the store says.
     pub async fn default_project(&self) -> Result<Project, EngineError> {
+        if let Some(project) = self.inner.default_project_now().await? {
+            return Ok(project);
+        }
         for _ in 0..DEFAULT_TRIES {
             if let Some(name) = self.inner.store.record(NAMES, DEFAULT_PROJECT).await?
                 && let Some(Ok(id)) = name.value.as_str().map(str::parse)
                 && let Ok(found) = self.project(id).await
             {
+                self.inner.projects.set_default(id);
                 return Ok(found.project);
             }
             let new = NewProject { name: DEFAULT_PROJECT.to_owned(), ..NewProject::default() };

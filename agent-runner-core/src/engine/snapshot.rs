@@ -19,10 +19,11 @@ use super::{
     journal::{self, sha256_hex},
 };
 use crate::{
-    event::Event,
+    event::{Event, EventBody},
     id::RunId,
     limits,
     machine::RunState,
+    run::Run,
     store::{Batch, Blob, Snapshot, Store, StoreErrorKind},
 };
 
@@ -38,14 +39,18 @@ pub(super) struct Growth {
 impl Growth {
     /// Takes in an event with this payload.
     pub(super) fn add(&mut self, payload: &Value) {
+        self.add_bytes(size(payload));
+    }
+
+    fn add_bytes(&mut self, bytes: u64) {
         self.events += 1;
-        self.bytes = self.bytes.saturating_add(size(payload));
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 
     /// Takes in what a batch appends.
     pub(super) fn add_batch(&mut self, batch: &Batch) {
         for event in &batch.events {
-            self.add(&event.payload);
+            self.add_bytes(length(event.payload.as_str()));
             let apart = batch.blobs.iter().find(|blob| event.blob.as_ref() == Some(&blob.sha256));
             let bytes = apart.map_or(0, |blob| blob.bytes.len());
             self.bytes = self.bytes.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
@@ -121,6 +126,18 @@ struct Kept<'a> {
     #[serde(borrow)]
     state: &'a RawValue,
     texts: BTreeMap<String, String>,
+}
+
+/// The state of a run that has only been asked for: nothing to read.
+pub(super) fn fresh(run: &Run) -> Result<Loaded, EngineError> {
+    let mut loaded = Loaded { seq: 1, ..Loaded::default() };
+    loaded.growth.add_bytes(0);
+    let queued = EventBody::RunQueued { spec: Box::new(run.spec.clone()) };
+    loaded.state.apply(1, &queued).map_err(|problem| {
+        let what = format!("run {} cannot begin: {problem}", run.id);
+        EngineError::new(EngineErrorKind::Internal, what)
+    })?;
+    Ok(loaded)
 }
 
 /// The state of a run: its last snapshot and what came after it.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize as _, de::value::MapDeserializer};
 use serde_json::{Value, json};
 
-use super::{DecodeEventError, Event, EventBody, NewEvent};
+use super::{DecodeEventError, Event, EventBody, NewEvent, Payload};
 use crate::{
     id::{ArtifactId, StepKey},
     tool::{Fact, KeptArtifact},
@@ -92,15 +92,26 @@ impl EventBody {
 
     /// The event for the journal.
     #[must_use]
-    pub fn into_new(self, at: Timestamp) -> NewEvent {
-        let kind = self.kind().to_owned();
-        let step = self.step().cloned();
-        // Serialising our own types into a `Value` cannot fail: no map has keys other than strings.
-        let payload = match serde_json::to_value(self) {
-            Ok(Value::Object(mut map)) => map.remove("payload").unwrap_or_else(|| json!({})),
-            Ok(_) | Err(_) => json!({}),
-        };
-        NewEvent { kind, step, payload, blob: None, at }
+    pub fn to_new(&self, at: Timestamp) -> NewEvent {
+        NewEvent {
+            kind: self.kind().to_owned(),
+            step: self.step().cloned(),
+            payload: self.payload(),
+            blob: None,
+            at,
+        }
+    }
+
+    /// The payload alone. A body is written as its type and then its payload, so that is what stands
+    /// between the two.
+    fn payload(&self) -> Payload {
+        let around = format!(r#"{{"type":"{}","payload":"#, self.kind());
+        // Writing our own types cannot fail: no map has keys other than strings.
+        serde_json::to_string(self)
+            .ok()
+            .filter(|text| text.starts_with(&around))
+            .and_then(|text| Payload::within(&text, around.len(), 1))
+            .unwrap_or_else(|| json!({}).into())
     }
 
     /// The typed content of a stored event; `None` for a type this version does not know, which
@@ -142,14 +153,14 @@ mod tests {
             },
         ];
         for body in bodies {
-            let new = body.clone().into_new(Timestamp::UNIX_EPOCH);
+            let new = body.to_new(Timestamp::UNIX_EPOCH);
             let event = Event {
                 run_id: RunId::from_uuid(uuid::Uuid::nil()),
                 seq: 1,
                 epoch: 1,
                 kind: new.kind,
                 step: new.step,
-                payload: new.payload,
+                payload: new.payload.to_value().unwrap(),
                 blob: None,
                 at: new.at,
             };

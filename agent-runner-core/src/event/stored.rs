@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Payload;
 use crate::id::{RunId, StepKey};
 
 /// An event as the store keeps it.
@@ -36,7 +37,7 @@ pub struct NewEvent {
     /// The step it is about.
     pub step: Option<StepKey>,
     /// What happened.
-    pub payload: Value,
+    pub payload: Payload,
     /// Set when the payload is a stub.
     pub blob: Option<String>,
     /// When it happened.

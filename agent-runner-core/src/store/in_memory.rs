@@ -29,14 +29,15 @@ use self::{append::Written, state::State};
 use super::{
     Appended, ApprovalQuery, ArtifactQuery, Batch, Beginning, Change, Control, Created, Durability,
     EventQuery, PutRecord, Ready, Record, RecordExpect, RecordStore, Reserve, Reserved, RunQuery,
-    Snapshot, SpendLine, SpendQuery, Spent, Store, StoreError, Sweep, Worker,
+    Snapshot, SpendLine, SpendQuery, Spent, Store, StoreError, StoreErrorKind, Sweep, Worker,
 };
 use crate::{
     approval::Approval,
     artifact::Artifact,
     budget::Spend,
-    event::Event,
+    event::{Event, NewEvent},
     id::{ApprovalId, ArtifactId, RunId, WorkerId},
+    limits,
     llm::BoxStream,
     run::Run,
     step::Step,
@@ -95,6 +96,18 @@ impl InMemoryStore {
     }
 }
 
+/// Refuses documents that could not be read again.
+fn check_depth<'a>(events: impl IntoIterator<Item = &'a NewEvent>) -> Result<(), StoreError> {
+    if events.into_iter().all(|event| !event.payload.is_too_deep()) {
+        return Ok(());
+    }
+    let most = limits::DOCUMENT_DEPTH_MAX;
+    Err(StoreError::new(
+        StoreErrorKind::Corrupt,
+        format!("a document is nested deeper than {most} levels: make it flatter"),
+    ))
+}
+
 impl Default for InMemoryStore {
     fn default() -> Self {
         Self::new()
@@ -114,6 +127,7 @@ impl Store for InMemoryStore {
     }
 
     async fn create(&self, run: Run, first: Beginning) -> Result<Created, StoreError> {
+        check_depth(&first.events)?;
         let ready = first.ready;
         let created = self.state().create(run, first)?;
         if !created.existing {
@@ -123,6 +137,9 @@ impl Store for InMemoryStore {
     }
 
     async fn append(&self, batch: Batch) -> Result<Appended, StoreError> {
+        check_depth(&batch.events)?;
+        check_depth(batch.news.iter().map(|news| &news.event))?;
+        check_depth(batch.spawns.iter().flat_map(|spawn| &spawn.events))?;
         let Written { appended, changes } = self.state().append(batch)?;
         self.tell(changes);
         Ok(appended)

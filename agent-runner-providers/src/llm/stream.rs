@@ -44,7 +44,8 @@ pub(crate) fn events<D: ReplyDecoder>(
     decoder: D,
 ) -> BoxStream<'static, Result<LlmEvent, ProviderError>> {
     let ready = body.limits().map(LlmEvent::Limits).into_iter().collect();
-    let reading = Reading { body, decoder, ready, failed: None, heard: Instant::now() };
+    // Boxed, because it is handed over at every event.
+    let reading = Box::new(Reading { body, decoder, ready, failed: None, heard: Instant::now() });
     Box::pin(futures::stream::unfold(Some(reading), |reading| async move {
         let mut reading = reading?;
         loop {

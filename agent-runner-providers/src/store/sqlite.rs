@@ -2,6 +2,7 @@
 
 mod approvals;
 mod artifacts;
+mod claim;
 mod columns;
 mod connect;
 mod doctor;

@@ -209,7 +209,8 @@ async fn s26_a_torn_log_leaves_a_prefix_of_the_journal() {
     for n in 0..30 {
         let mut batch = Batch::new(run.id, Expect::Control(run.control));
         let payload = serde_json::json!({ "n": n, "text": "x".repeat(300) });
-        batch.events = vec![NewEvent { payload, ..event("test.noted") }, event("test.noted")];
+        batch.events =
+            vec![NewEvent { payload: payload.into(), ..event("test.noted") }, event("test.noted")];
         store.append(batch).await.unwrap();
     }
     let events = store.events(run.id, &EventQuery::after(0)).await.unwrap();

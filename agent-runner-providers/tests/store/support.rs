@@ -111,7 +111,7 @@ pub(super) fn new_run() -> Run {
 
 pub(super) fn event(kind: &str) -> NewEvent {
     let payload = json!({ "text": "something happened" });
-    NewEvent { kind: kind.to_owned(), step: None, payload, blob: None, at: now() }
+    NewEvent { kind: kind.to_owned(), step: None, payload: payload.into(), blob: None, at: now() }
 }
 
 /// A run that can be claimed, with one event.

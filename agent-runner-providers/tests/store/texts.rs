@@ -54,7 +54,7 @@ async fn every_text_column_takes_every_character() {
     assert_eq!(disk.store.runs(&text).await.unwrap().len(), 1);
 
     let mut batch = Batch::new(run.id, Expect::Control(0));
-    batch.events = vec![NewEvent { payload: json!({ ODD: ODD }), ..first }];
+    batch.events = vec![NewEvent { payload: json!({ ODD: ODD }).into(), ..first }];
     batch.patch.cancel_reason = Some(ODD.to_owned());
     batch.patch.park =
         Some(Some(Park { reason: ParkReason::Ask, wake_at: None, waiting_on: json!(ODD) }));
@@ -109,7 +109,7 @@ async fn a_document_too_deep_to_be_read_again_is_refused_before_it_is_written() 
     let disk = Disk::open().await;
     let run = queued(&disk.store).await;
     let batch = |depth| Batch {
-        events: vec![NewEvent { payload: nested(depth), ..event("test.noted") }],
+        events: vec![NewEvent { payload: nested(depth).into(), ..event("test.noted") }],
         ..Batch::new(run.id, Expect::Control(run.control))
     };
     let error = disk.store.append(batch(121)).await.unwrap_err();
@@ -163,7 +163,7 @@ fn any_document_reads_back_exactly() {
             let mut batch = Batch::new(run.id, Expect::Control(run.control));
             batch.events = documents
                 .iter()
-                .map(|payload| NewEvent { payload: payload.clone(), ..event("test.noted") })
+                .map(|payload| NewEvent { payload: payload.clone().into(), ..event("test.noted") })
                 .collect();
             let appended = disk.store.append(batch).await.unwrap();
             let query = EventQuery::after(appended.first_seq - 1);

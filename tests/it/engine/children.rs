@@ -353,7 +353,7 @@ async fn s15_a_detached_child_survives_its_parent() {
         run.spec.lineage = Some(Box::new(lineage));
         let queued =
             agent_runner_core::event::EventBody::RunQueued { spec: Box::new(run.spec.clone()) };
-        let first = vec![queued.into_new(run.created_at)];
+        let first = vec![queued.to_new(run.created_at)];
         let ready = Ready::At(run.created_at);
         let run = engine.store().create(run, Beginning::new(first, ready)).await.unwrap().run;
         family.push(run.id);

@@ -98,7 +98,7 @@ async fn with_heartbeats(world: &World, count: usize) -> RunId {
             tokens: 0,
             stalled: true,
         };
-        body.into_new(started.at)
+        body.to_new(started.at)
     });
     for beats in beats.collect::<Vec<_>>().chunks(limits::EVENT_PAGE) {
         let mut batch = Batch::new(id, Expect::Control(run.control));

@@ -184,7 +184,7 @@ async fn s38_a_run_whose_journal_cannot_be_read_is_parked_says_why_and_can_be_ca
     batch.events.push(NewEvent {
         kind: "llm.started".to_owned(),
         step: Some(key.clone()),
-        payload: json!({"step": 7}),
+        payload: json!({"step": 7}).into(),
         blob: None,
         at: run.created_at,
     });

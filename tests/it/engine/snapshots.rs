@@ -52,7 +52,7 @@ struct Written {
 
 impl Written {
     fn take(&mut self, batch: &Batch) {
-        self.journal += batch.events.iter().map(|e| e.payload.to_string().len()).sum::<usize>();
+        self.journal += batch.events.iter().map(|e| e.payload.as_str().len()).sum::<usize>();
         for blob in &batch.blobs {
             let (times, bytes) = self.blobs.entry(blob.sha256.clone()).or_default();
             *times += 1;

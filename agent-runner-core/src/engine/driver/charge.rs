@@ -24,13 +24,17 @@ impl Driver {
     /// Books what an attempt took, in place of what was reserved for it.
     pub(super) fn book(&mut self, step: &StepKey, attempt: u32, amount: Spend) {
         let lines = self.inner.spend_lines(&self.run, self.model_of(step).provider());
-        self.outbox.bookings.push(Booking { id: call_id(step, attempt), amount, lines });
+        self.outbox.batch.bookings.push(Booking { id: call_id(step, attempt), amount, lines });
     }
 
     /// Gives back what was reserved for an attempt that took nothing.
     pub(super) fn unreserve(&mut self, step: &StepKey, attempt: u32) {
         let id = call_id(step, attempt);
-        self.outbox.bookings.push(Booking { id, amount: Spend::default(), lines: Vec::new() });
+        self.outbox.batch.bookings.push(Booking {
+            id,
+            amount: Spend::default(),
+            lines: Vec::new(),
+        });
     }
 
     /// Records what an attempt without a good end is taken for: the prompt and the reply as far as

@@ -39,7 +39,7 @@ impl Driver {
         let child = spawn.run.id;
         let name = spawn.run.name.clone().unwrap_or_else(|| spawn.run.spec.agent.name.clone());
         self.emit(EventBody::ChildStarted { step: step.clone(), child, name, detached })?;
-        self.outbox.spawns.push(spawn);
+        self.outbox.batch.spawns.push(spawn);
         Ok(Ok(child))
     }
 
@@ -51,7 +51,7 @@ impl Driver {
         let reason =
             format!("run {}, which started it, does not wait for it any more", self.run.id);
         let at = self.inner.clock.now();
-        self.outbox.news.push(children::cancellation(child, reason, at));
+        self.outbox.batch.news.push(children::cancellation(child, reason, at));
     }
 
     /// Starts the agent that a call of `agent.run` asks for, or tells the model why not.

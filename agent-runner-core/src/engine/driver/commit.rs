@@ -15,25 +15,16 @@ use crate::{
         snapshot::{self, Taken},
     },
     event::EventBody,
+    id::{RunId, WorkerId},
     machine::RunState,
-    store::{
-        Appended, Batch, Booking, EventQuery, Expect, News, Ready, RunPatch, Spawn, StoreError,
-        StoreErrorKind,
-    },
+    store::{Appended, Batch, EventQuery, Expect, Ready, RunPatch, StoreError, StoreErrorKind},
 };
 
 /// What was issued and is not on its way yet.
-#[derive(Default)]
 pub(super) struct Outbox {
-    bodies: Vec<EventBody>,
-    at: Vec<Timestamp>,
+    /// All of it but the rows of steps.
+    pub(super) batch: Batch,
     steps: StepRows,
-    pub(super) patch: RunPatch,
-    pub(super) bookings: Vec<Booking>,
-    pub(super) spawns: Vec<Spawn>,
-    pub(super) news: Vec<News>,
-    /// A snapshot of what is in the store already.
-    snapshot: Option<Taken>,
     /// Told once all of the above is durable.
     pub(super) announced: Vec<oneshot::Sender<()>>,
     /// Starts once all of the above is durable.
@@ -41,19 +32,28 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    /// Of the owner of a run.
+    pub(super) fn new(run: RunId, worker: WorkerId, epoch: u64) -> Self {
+        Self {
+            batch: Batch::new(run, Expect::Owner { worker, epoch, control: None }),
+            steps: StepRows::new(),
+            announced: Vec::new(),
+            then: Vec::new(),
+        }
+    }
+
     /// Takes in an event that `state` has just applied.
-    pub(super) fn push(&mut self, body: EventBody, at: Timestamp, state: &RunState) {
-        self.steps.take(self.bodies.len(), &body, at, state);
-        self.bodies.push(body);
-        self.at.push(at);
+    pub(super) fn push(&mut self, body: &EventBody, at: Timestamp, state: &RunState) {
+        self.steps.take(self.len(), body, at, state);
+        journal::push(&mut self.batch, body, at);
     }
 
     pub(super) const fn len(&self) -> usize {
-        self.bodies.len()
+        self.batch.events.len()
     }
 
     const fn is_empty(&self) -> bool {
-        self.bodies.is_empty()
+        self.batch.events.is_empty()
     }
 }
 
@@ -70,12 +70,13 @@ impl Driver {
         if self.appending.is_some() || self.outbox.is_empty() {
             return;
         }
-        let outbox = std::mem::take(&mut self.outbox);
-        let batch = self.batch(&outbox, None);
+        let empty = Outbox::new(self.run.id, self.inner.worker, self.run.epoch);
+        let Outbox { mut batch, steps, announced, then } =
+            std::mem::replace(&mut self.outbox, empty);
+        batch.steps = steps.into_rows();
         self.growth.add_batch(&batch);
         let inner = Arc::clone(&self.inner);
         let known = self.known_seq;
-        let Outbox { then, announced, .. } = outbox;
         self.appending = Some(Box::pin(async move {
             let result = append_surely(&inner, &batch, known).await;
             if result.is_ok() {
@@ -83,26 +84,6 @@ impl Driver {
             }
             Sent { result, announced, then }
         }));
-    }
-
-    fn batch(&self, outbox: &Outbox, control: Option<u64>) -> Batch {
-        let expect = Expect::Owner { worker: self.inner.worker, epoch: self.run.epoch, control };
-        let mut batch = Batch::new(self.run.id, expect);
-        for (body, at) in outbox.bodies.iter().zip(&outbox.at) {
-            journal::push(&mut batch, body.clone(), *at);
-        }
-        batch.steps = outbox.steps.clone().into_rows();
-        batch.artifacts = journal::artifact_rows(&outbox.bodies, &outbox.at);
-        batch.approvals = journal::approval_rows(&outbox.bodies, &outbox.at);
-        batch.patch = outbox.patch.clone();
-        batch.bookings.clone_from(&outbox.bookings);
-        batch.spawns.clone_from(&outbox.spawns);
-        batch.news.clone_from(&outbox.news);
-        if let Some(taken) = &outbox.snapshot {
-            batch.snapshot = Some(taken.snapshot.clone());
-            batch.blobs.extend(taken.texts.iter().cloned());
-        }
-        batch
     }
 
     /// Makes a snapshot of what is in the store, to be written with the next events. When that does not
@@ -117,7 +98,9 @@ impl Driver {
         match taken {
             Ok(taken) => {
                 self.growth = taken.growth;
-                self.outbox.snapshot = Some(taken);
+                // Of what is in the store already.
+                self.outbox.batch.snapshot = Some(taken.snapshot);
+                self.outbox.batch.blobs.extend(taken.texts);
             }
             Err(problem) => {
                 warn!(error = %problem, "no snapshot could be made");
@@ -181,12 +164,17 @@ impl Driver {
             }
             return Ok(false);
         }
-        let control = guarded.then_some(self.control);
-        let mut batch = self.batch(&self.outbox, control);
+        let mut batch = self.outbox.batch.clone();
+        batch.expect = Expect::Owner {
+            worker: self.inner.worker,
+            epoch: self.run.epoch,
+            control: guarded.then_some(self.control),
+        };
+        batch.steps = self.outbox.steps.clone().into_rows();
         let (untrusted, open) = (self.state.hands().is_untrusted(), self.state.children().open());
         let open = open.map(|(_, child)| child);
         batch.news.extend(self.inner.news_of_end(&self.run, &body, untrusted, open));
-        journal::push(&mut batch, body, self.inner.clock.now());
+        journal::push(&mut batch, &body, self.inner.clock.now());
         patch(&mut batch.patch);
         batch.patch.bump_control = true;
         batch.ready = ready;
@@ -257,7 +245,7 @@ async fn find_own(
                 event.epoch == epoch
                     && event.kind == own.kind
                     && event.at == own.at
-                    && event.payload == own.payload
+                    && own.payload.to_value().is_ok_and(|own| own == event.payload)
             })
         });
         if let Some(event) = first.and_then(|n| page.get(n)) {

@@ -50,7 +50,7 @@ impl Driver {
         let spec = RunSpec::new(prompt.text.clone(), agent);
         let mode = ToolMode::Native;
         let rules = RequestRules { spec: &spec, tools: &[], mode, capabilities };
-        let request = build_request(&[Message::text(Role::User, prompt.text)], &rules);
+        let request = build_request(vec![Message::text(Role::User, prompt.text)], &rules);
         let estimated = estimate_tokens(&request);
         let reading = Reading {
             mode,

@@ -91,7 +91,7 @@ impl Driver {
         let (specs, mode) = self.offer(&capabilities);
         let rules = RequestRules { spec: &self.run.spec, tools: &specs, mode, capabilities };
         let machine = self.state.machine();
-        let request = build_request(&machine.conversation_with_unread(), &rules);
+        let request = build_request(machine.conversation_with_unread(), &rules);
         let estimated = estimate_tokens(&request);
         let corrected = machine.corrected(estimated);
         let room = room(&capabilities, &request);

@@ -51,16 +51,16 @@ impl RequestRules<'_> {
 
 /// Puts a request together.
 #[must_use]
-pub fn build_request(conversation: &[Message], rules: &RequestRules<'_>) -> LlmRequest {
+pub fn build_request(conversation: Vec<Message>, rules: &RequestRules<'_>) -> LlmRequest {
     let agent = &rules.spec.agent;
     let constrained = rules.mode == ToolMode::Constrained && !rules.tools.is_empty();
     let mut system = agent.instructions.clone();
     let mut request = LlmRequest::new(agent.model.model(), Vec::new());
     let mut messages = if constrained {
         push_paragraph(&mut system, &constrained::instructions(rules.tools));
-        let choices = if constrained::goes_in_circles(conversation) { &[] } else { rules.tools };
+        let choices = if constrained::goes_in_circles(&conversation) { &[] } else { rules.tools };
         request.output_schema = Some(constrained::schema(choices, agent.output_schema.as_ref()));
-        constrained::render(conversation)
+        constrained::render(&conversation)
     } else {
         request.tools = rules.tools.to_vec();
         if let Some(schema) = &agent.output_schema {
@@ -80,7 +80,7 @@ pub fn build_request(conversation: &[Message], rules: &RequestRules<'_>) -> LlmR
             };
             push_paragraph(&mut system, &how);
         }
-        conversation.to_vec()
+        conversation
     };
     if !system.is_empty() {
         messages.insert(0, Message::text(Role::System, system));

@@ -185,10 +185,10 @@ fn the_request_offers_tools_as_the_mode_says() {
         capabilities: Capabilities::default(),
     };
     let conversation = [Message::text(Role::User, "goal")];
-    let native = build_request(&conversation, &rules);
+    let native = build_request(conversation.to_vec(), &rules);
     assert_eq!((native.tools.len(), native.output_schema), (1, None));
     rules.mode = ToolMode::Constrained;
-    let constrained = build_request(&conversation, &rules);
+    let constrained = build_request(conversation.to_vec(), &rules);
     assert!(constrained.tools.is_empty() && constrained.output_schema.is_some());
     assert_eq!(constrained.messages[0].role, Role::System);
     let with_tools = Capabilities { tools: Some(true), ..Capabilities::default() };
@@ -220,7 +220,7 @@ fn a_model_that_repeats_a_call_without_news_is_left_only_the_answer() {
     let choices = |second: &str, result: &str| {
         let goal = Message::text(Role::User, "goal");
         let conversation = [goal, called("a"), told("done"), called(second), told(result)];
-        let request = build_request(&conversation, &rules);
+        let request = build_request(conversation.to_vec(), &rules);
         request.output_schema.unwrap()["anyOf"].as_array().unwrap().len()
     };
     assert_eq!(choices("a", "done"), 1);
@@ -256,7 +256,7 @@ fn an_answer_with_a_schema_beside_tools_comes_as_one_more_tool() {
     };
     let conversation = [Message::text(Role::User, "goal")];
     let names = |rules: &RequestRules<'_>| {
-        let request = build_request(&conversation, rules);
+        let request = build_request(conversation.to_vec(), rules);
         let names: Vec<String> = request.tools.into_iter().map(|tool| tool.name).collect();
         (names, request.output_schema.is_some())
     };
@@ -406,7 +406,7 @@ proptest! {
             let event = crate::event::Event {
                 run_id: crate::id::RunId::from_uuid(uuid::Uuid::nil()),
                 seq: n as u64 + 1, epoch: 1, kind: body.kind().to_owned(), step: None,
-                payload: body.clone().into_new(Timestamp::UNIX_EPOCH).payload, blob: None,
+                payload: body.to_new(Timestamp::UNIX_EPOCH).payload.to_value().unwrap(), blob: None,
                 at: Timestamp::UNIX_EPOCH,
             };
             replayed.apply(event.seq, &EventBody::from_event(&event).unwrap().unwrap()).unwrap();

@@ -62,7 +62,8 @@ impl Entry {
                 epoch: self.run.epoch,
                 kind: new.kind,
                 step: new.step,
-                payload: new.payload,
+                // Checked when it came in.
+                payload: new.payload.to_value().unwrap_or_default(),
                 blob: new.blob,
                 at: new.at,
             });

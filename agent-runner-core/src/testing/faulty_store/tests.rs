@@ -105,7 +105,7 @@ fn noting(run: &Run) -> Batch {
     batch.events.push(NewEvent {
         kind: "test.noted".to_owned(),
         step: None,
-        payload: json!(1),
+        payload: json!(1).into(),
         blob: None,
         at: run.created_at,
     });

@@ -257,7 +257,7 @@ pub(in crate::testing) fn event(n: u64, at: Timestamp) -> NewEvent {
     NewEvent {
         kind: "test.noted".to_owned(),
         step: None,
-        payload: json!({ "n": n }),
+        payload: json!({ "n": n }).into(),
         blob: None,
         at,
     }

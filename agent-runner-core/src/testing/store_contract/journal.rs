@@ -204,7 +204,7 @@ pub async fn payloads_read_back_exactly<H: StoreHarness>() {
         .map(|(n, payload)| NewEvent {
             kind: format!("test.kind_{n}"),
             step: (n % 2 == 0).then(|| StepKey::new(format!("turn.{n}.tool"))),
-            payload: payload.clone(),
+            payload: payload.clone().into(),
             blob: (n % 3 == 0).then(|| "cd".repeat(32)),
             at: super::fixture::seconds(f.now(), u64::try_from(n).unwrap()),
         })
@@ -218,7 +218,7 @@ pub async fn payloads_read_back_exactly<H: StoreHarness>() {
         .skip(1)
         .map(|event| {
             assert_eq!(event.run_id, run.id);
-            let (kind, step, payload) = (event.kind, event.step, event.payload);
+            let (kind, step, payload) = (event.kind, event.step, event.payload.into());
             NewEvent { kind, step, payload, blob: event.blob, at: event.at }
         })
         .collect();
@@ -231,7 +231,7 @@ pub async fn a_payload_of_one_mebibyte_reads_back_exactly<H: StoreHarness>() {
     let run = f.queued().await;
     let text: String = "a\u{0}\u{1F980}\"".chars().cycle().take(1024 * 1024).collect();
     let mut batch = by_control(&run);
-    batch.events = vec![NewEvent { payload: Value::String(text.clone()), ..f.event(1) }];
+    batch.events = vec![NewEvent { payload: Value::String(text.clone()).into(), ..f.event(1) }];
     f.append(batch).await;
     let kept = f.events(run.id).await.pop().unwrap().payload;
     assert!(kept.as_str() == Some(text.as_str()), "the payload changed on its way");

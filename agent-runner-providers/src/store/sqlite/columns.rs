@@ -1,4 +1,4 @@
-//! The rows of `write.sql` as JSON: the names here are the names there.
+//! The rows of `statements/write` as JSON: the names here are the names there.
 
 use agent_runner_core::{
     id::{ProjectId, RunId, StepKey, WorkerId},
@@ -143,7 +143,7 @@ impl<'a> Changes<'a> {
 pub(super) type EventRow<'a> =
     (RunId, u64, u64, &'a str, Option<&'a StepKey>, &'a str, Option<&'a str>, i64);
 
-/// As in `write.sql`: run, key, kind, name, policy, status, attempts, error, numbers of the events
+/// As in `write/steps.sql`: run, key, kind, name, policy, status, attempts, error, numbers of the events
 /// that started and ended it, moments of both.
 pub(super) type StepColumns<'a> = (
     RunId,

@@ -1,7 +1,7 @@
 //! Writes that are not written in bulk: claims, leases, sweeps, records, deletions.
 
 use agent_runner_core::{
-    id::{RunId, WorkerId},
+    id::RunId,
     run::RunStatus,
     store::{RecordExpect, StoreError, StoreErrorKind},
 };
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::{
+    claim::{self, Claimed},
     op::{Answer, Op},
     plan::no_run,
     prepare::{list_of, micros},
@@ -38,7 +39,10 @@ pub(super) async fn perform(
     now: Timestamp,
 ) -> Result<Answer, Halt> {
     match op {
-        Op::Claim { worker, max } => claim(conn, *worker, *max, now).await,
+        Op::Claim { worker, max } => {
+            let claimed = claim::on(conn, Claimed::default(), *worker, *max, now).await?;
+            Ok(Answer::Claimed(claimed.runs))
+        }
         Op::Beat { worker, host, pid, draining, started_at, expires_at } => {
             sqlx::query(include_str!("../statements/beat.sql"))
                 .bind(worker.as_uuid().into_bytes().to_vec())
@@ -91,43 +95,6 @@ pub(super) async fn perform(
         Op::Reserve(wish) => spend::reserve(conn, wish).await,
         Op::Probe | Op::Append(_) | Op::Create(_) | Op::Book { .. } => Ok(Answer::Nothing),
     }
-}
-
-async fn claim(
-    conn: &mut SqliteConnection,
-    worker: WorkerId,
-    max: i64,
-    now: Timestamp,
-) -> Result<Answer, Halt> {
-    let mut ids = Vec::new();
-    let mut priority = i64::MIN;
-    loop {
-        let room = max.saturating_sub(i64::try_from(ids.len()).unwrap_or(i64::MAX));
-        if room <= 0 {
-            break;
-        }
-        let rows = sqlx::query(include_str!("statements/claimable.sql"))
-            .bind(priority)
-            .bind(micros(now))
-            .bind(room)
-            .fetch_all(&mut *conn)
-            .await?;
-        let Some((first, due)) = rows.split_first() else { break };
-        let Some(next) = Fields(first).get::<Option<i64>>("priority")? else { break };
-        priority = next;
-        for row in due {
-            ids.push(rows::run_id(row)?);
-        }
-    }
-    if ids.is_empty() {
-        return Ok(Answer::Claimed(Vec::new()));
-    }
-    let rows = sqlx::query(include_str!("statements/claim.sql"))
-        .bind(list_of(&ids)?)
-        .bind(worker.as_uuid().into_bytes().to_vec())
-        .fetch_all(conn)
-        .await?;
-    Ok(Answer::Claimed(rows.iter().map(rows::run).collect::<Result<_, _>>()?))
 }
 
 async fn sweep(

@@ -273,11 +273,11 @@ impl<'a> Plan<'a> {
     fn push_events(&mut self, run: RunId, first_seq: u64, epoch: u64, events: &'a [EventText]) {
         self.events.extend((first_seq..).zip(events).map(|(seq, event)| {
             let EventText { kind, step, payload, blob, at } = event;
-            (run, seq, epoch, &**kind, step.as_ref(), &**payload, blob.as_deref(), *at)
+            (run, seq, epoch, &**kind, step.as_ref(), payload.as_str(), blob.as_deref(), *at)
         }));
     }
 
-    /// The parameters of `write.sql`; `None` when there is nothing to write.
+    /// The parameters of `statements/write`, in order; `None` when there is nothing to write.
     pub(super) fn rows(&self) -> Result<Option<[String; 8]>, sqlx::Error> {
         if self.is_empty() {
             return Ok(None);

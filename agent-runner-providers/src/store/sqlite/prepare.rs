@@ -2,7 +2,7 @@
 //! into the database is done in the caller's task, so that the writer only decides and writes.
 
 use agent_runner_core::{
-    event::NewEvent,
+    event::{NewEvent, Payload},
     id::{RunId, StepKey},
     limits::DOCUMENT_DEPTH_MAX,
     run::{Park, Run, RunStatus},
@@ -69,7 +69,7 @@ pub(super) struct RunTexts {
 pub(super) struct EventText {
     pub(super) kind: String,
     pub(super) step: Option<StepKey>,
-    pub(super) payload: String,
+    pub(super) payload: Payload,
     pub(super) blob: Option<String>,
     pub(super) at: i64,
 }
@@ -179,7 +179,7 @@ impl PreparedBatch {
     /// Roughly what it takes in memory.
     pub(super) fn bytes(&self) -> usize {
         let blobs = self.blobs.iter().chain(self.news.iter().flat_map(|news| &news.blobs));
-        let news: usize = self.news.iter().map(|news| news.event.payload.len()).sum();
+        let news: usize = self.news.iter().map(|news| news.event.payload.as_str().len()).sum();
         let spawns: usize = self.spawns.iter().map(PreparedRun::bytes).sum();
         let blobs: usize = blobs.map(|blob| blob.bytes.len()).sum();
         let snapshot = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.state.len());
@@ -224,12 +224,12 @@ impl PreparedRun {
 }
 
 fn payload_bytes(events: &[EventText]) -> usize {
-    events.iter().map(|event| event.payload.len()).sum()
+    events.iter().map(|event| event.payload.as_str().len()).sum()
 }
 
 fn event_text(event: NewEvent) -> Result<EventText, StoreError> {
     Ok(EventText {
-        payload: document(&event.payload)?,
+        payload: shallow_enough(event.payload)?,
         kind: event.kind,
         step: event.step,
         blob: event.blob,
@@ -305,13 +305,18 @@ pub(super) fn document(value: &Value) -> Result<String, StoreError> {
 }
 
 fn shallow(value: &Value) -> Result<(), StoreError> {
-    if within(value, DOCUMENT_DEPTH_MAX) {
-        return Ok(());
-    }
-    Err(StoreError::new(
+    if within(value, DOCUMENT_DEPTH_MAX) { Ok(()) } else { Err(too_deep()) }
+}
+
+fn shallow_enough(payload: Payload) -> Result<Payload, StoreError> {
+    if payload.is_too_deep() { Err(too_deep()) } else { Ok(payload) }
+}
+
+fn too_deep() -> StoreError {
+    StoreError::new(
         StoreErrorKind::Corrupt,
         format!("a document is nested deeper than {DOCUMENT_DEPTH_MAX} levels: make it flatter"),
-    ))
+    )
 }
 
 fn within(value: &Value, depth: usize) -> bool {

@@ -18,7 +18,7 @@ use sqlx::{
 use super::{op::Answer, perform::Halt, plan::no_run, prepare::json};
 use crate::store::rows::Fields;
 
-/// Largest amount that is kept, in one line and by `write.sql` and `settle.sql` in a sum of lines.
+/// Largest amount that is kept, in one line and by `write/spend.sql` and `settle.sql` in a sum of lines.
 const AMOUNT_MAX: u64 = 1 << 50;
 
 /// Adds up the lines of a condition. `total` never fails: above 2^53 it is about right. A run
@@ -110,7 +110,7 @@ impl<'a> Bookings<'a> {
         json(&booked)
     }
 
-    /// The parameters of `settle.sql` that `write.sql` does not have.
+    /// The parameters of `settle.sql` that `statements/write` does not have.
     pub(super) fn settled(&self) -> Result<[String; 2], sqlx::Error> {
         Ok([json(&self.settled)?, json(&self.ended)?])
     }

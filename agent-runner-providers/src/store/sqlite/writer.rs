@@ -17,13 +17,15 @@ use agent_runner_core::{
     store::{Change, Created, StoreError, StoreErrorKind},
     time::Clock,
 };
-use sqlx::SqliteConnection;
+use jiff::Timestamp;
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqliteConnection};
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     time::Instant,
 };
 
 use super::{
+    claim::{self, Claimed},
     connect,
     error::{Fate, fate, store_error},
     op::{Answer, Op},
@@ -47,14 +49,24 @@ const PACE_MAX: Duration = Duration::from_millis(100);
 /// Quiet time before housekeeping.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
-/// What writes a group's rows, in one round trip, with the commit when nothing follows.
-macro_rules! writing {
-    ($($more:tt)*) => { concat!(include_str!("statements/write.sql"), $($more)*) };
-}
-const WRITE: &str = writing!();
-const WRITE_AND_COMMIT: &str = writing!("COMMIT;");
-const SETTLE: &str = writing!(include_str!("statements/settle.sql"));
-const SETTLE_AND_COMMIT: &str = writing!(include_str!("statements/settle.sql"), "COMMIT;");
+/// Takes the lock and reads what decides about a group, with a claim before it where there is one.
+const BEGIN: &str = concat!("BEGIN IMMEDIATE;", include_str!("statements/guards.sql"));
+const BEGIN_AND_CLAIM: &str = concat!(
+    "BEGIN IMMEDIATE;",
+    include_str!("statements/claim.sql"),
+    include_str!("statements/guards.sql")
+);
+/// What writes a group's rows, a statement for each table, with the parameter of the same place.
+const WRITE: [&str; 8] = [
+    include_str!("statements/write/runs.sql"),
+    include_str!("statements/write/requests.sql"),
+    include_str!("statements/write/changes.sql"),
+    include_str!("statements/write/events.sql"),
+    include_str!("statements/write/steps.sql"),
+    include_str!("statements/write/signals.sql"),
+    include_str!("statements/write/listings.sql"),
+    include_str!("statements/write/spend.sql"),
+];
 
 /// A write and whom to answer.
 #[derive(Debug)]
@@ -236,9 +248,10 @@ impl Writer {
     /// One transaction: guards, decisions, rows, commit.
     async fn transact(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, sqlx::Error> {
         let mut plan = Plan::default();
-        self.begin(ops, &mut plan).await?;
         let now = self.clock.now();
-        let drafts: Vec<Draft> = ops.iter().map(|op| Draft::of(op, &mut plan)).collect();
+        let mut claimed = self.begin(ops, &mut plan, now).await?;
+        let drafts: Vec<Draft> =
+            ops.iter().map(|op| Draft::of(op, &mut plan, &mut claimed)).collect();
         let rows = plan.rows()?;
         let (approvals, artifacts) = (plan.approvals()?, plan.artifacts()?);
         let rows_only = approvals.is_none()
@@ -248,12 +261,16 @@ impl Writer {
             && drafts.iter().all(|draft| matches!(draft, Draft::Done(_)));
         if let Some(rows) = rows {
             let settled = plan.settled()?;
-            let sql = match (&settled, rows_only) {
-                (None, false) => WRITE,
-                (None, true) => WRITE_AND_COMMIT,
-                (Some(_), false) => SETTLE,
-                (Some(_), true) => SETTLE_AND_COMMIT,
-            };
+            let filled = WRITE.iter().zip(&rows).filter(|(_, rows)| *rows != "[]");
+            let mut sql: String = filled.map(|(statement, _)| *statement).collect();
+            if settled.is_some() {
+                sql.push_str(include_str!("statements/settle.sql"));
+            }
+            if rows_only {
+                sql.push_str("COMMIT;");
+            }
+            // Put together from the texts above and nothing else.
+            let sql = AssertSqlSafe(sql);
             self.insert(sql, rows.into_iter().chain(settled.into_iter().flatten())).await?;
         }
         if let Some(approvals) = approvals {
@@ -272,6 +289,7 @@ impl Writer {
             outcomes.push(match draft {
                 Draft::Done(outcome) => outcome,
                 Draft::Existing(run) => Ok(self.existing(run).await?),
+                Draft::Claiming(claimed) => Ok(self.claim_on(op, claimed, now).await?),
                 Draft::Open => match perform(&mut self.conn, op, now).await {
                     Ok(answer) => Ok(answer),
                     Err(Halt::Refused(error)) => Err(error),
@@ -285,20 +303,53 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Takes the lock and reads what decides about the group.
-    async fn begin<'a>(&mut self, ops: &'a [Op], plan: &mut Plan<'a>) -> Result<(), sqlx::Error> {
-        let mut query = sqlx::query(include_str!("statements/guards.sql"));
+    /// Takes the lock, gives the first who claims the first runs, and reads what decides about the group.
+    async fn begin<'a>(
+        &mut self,
+        ops: &'a [Op],
+        plan: &mut Plan<'a>,
+        now: Timestamp,
+    ) -> Result<Option<Claimed>, sqlx::Error> {
+        let claim = ops.iter().find_map(|op| match op {
+            Op::Claim { worker, max } => Some((*worker, *max)),
+            _ => None,
+        });
+        let mut query = sqlx::query(if claim.is_some() { BEGIN_AND_CLAIM } else { BEGIN });
         for wanted in plan::wanted(ops)? {
             query = query.bind(wanted);
         }
-        let row = query.fetch_one(&mut self.conn).await?;
-        self.compare(Fields(&row).get("data_version")?);
-        plan.learn(&row)
+        let mut claimed = claim.map(|_| Claimed::default());
+        if let (Some(claimed), Some((worker, max))) = (&claimed, claim) {
+            query = claimed.bind(query, worker, max, now);
+        }
+        let rows = query.fetch_all(&mut self.conn).await?;
+        let Some((guards, rows)) = rows.split_last() else { return Err(sqlx::Error::RowNotFound) };
+        if let Some(claimed) = &mut claimed {
+            claimed.take(rows)?;
+        }
+        self.compare(Fields(guards).get("data_version")?);
+        plan.learn(guards)?;
+        Ok(claimed)
+    }
+
+    async fn claim_on(
+        &mut self,
+        op: &Op,
+        claimed: Claimed,
+        now: Timestamp,
+    ) -> Result<Answer, sqlx::Error> {
+        let runs = match op {
+            Op::Claim { worker, max } => {
+                claim::on(&mut self.conn, claimed, *worker, *max, now).await?.runs
+            }
+            _ => claimed.runs,
+        };
+        Ok(Answer::Claimed(runs))
     }
 
     async fn insert(
         &mut self,
-        sql: &'static str,
+        sql: impl SqlSafeStr,
         rows: impl Iterator<Item = String>,
     ) -> Result<(), sqlx::Error> {
         let mut query = sqlx::query(sql);
@@ -387,13 +438,23 @@ enum Draft {
     Done(Outcome),
     /// A creation whose key is known; answered with that run.
     Existing(RunId),
+    /// A claim that may get more.
+    Claiming(Claimed),
     /// Not written in bulk.
     Open,
 }
 
 impl Draft {
-    fn of<'a>(op: &'a Op, plan: &mut Plan<'a>) -> Self {
+    /// `claimed` is what the first claim of the group got so far.
+    fn of<'a>(op: &'a Op, plan: &mut Plan<'a>, claimed: &mut Option<Claimed>) -> Self {
         match op {
+            Op::Claim { max, .. } => match claimed.take() {
+                Some(claimed) if claimed.is_done(*max) => {
+                    Self::Done(Ok(Answer::Claimed(claimed.runs)))
+                }
+                Some(claimed) => Self::Claiming(claimed),
+                None => Self::Open,
+            },
             Op::Append(batch) => Self::Done(plan.append(batch).map(Answer::Appended)),
             Op::Create(new) => match plan.create(new) {
                 Ok(Creation::New(run)) => Self::Done(Ok(Answer::Created(Box::new(Created {

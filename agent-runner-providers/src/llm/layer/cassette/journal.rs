@@ -173,7 +173,7 @@ fn ask(state: &RunState, step: &StepKey, model: ModelName, mode: ToolMode) -> Op
         }
         None => {
             let rules = RequestRules { spec, tools: &tools, mode, capabilities };
-            build_request(conversation, &rules)
+            build_request(conversation.to_vec(), &rules)
         }
     };
     Some(Asked { model, request, capabilities })

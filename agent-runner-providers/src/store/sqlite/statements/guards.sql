@@ -1,7 +1,6 @@
 -- What decides about a group of batches and creations. One lock, one round trip, and one row,
 -- because each row on its own costs a switch between threads.
 -- $1 runs, $2 [run, step], $3 [run, signal], $4 [project, idempotency key], $5 approvals, $6 artifacts
-BEGIN IMMEDIATE;
 SELECT
     (SELECT data_version FROM pragma_data_version) AS data_version,
     (SELECT json_group_array(json_array(lower(hex(run.id)), status,

@@ -1,4 +1,4 @@
--- Follows write.sql where anything is reserved. Amounts stop as they do there.
+-- Follows write/ where anything is reserved. Amounts stop as they do there.
 -- $9 [run, reservation] that are settled, $10 runs that end: what is still reserved for them is
 -- spent
 DELETE FROM reservation WHERE (run_id, id) IN (
