@@ -1,5 +1,6 @@
 //! Events: the facts of a run, numbered 1..n without gaps, never changed.
 
+mod catalog;
 mod child_end;
 mod convert;
 #[macro_use]
@@ -11,6 +12,7 @@ mod stored;
 
 pub(crate) use self::sentence::quote;
 pub use self::{
+    catalog::{EventField, EventInfo, EventWriter, FieldPresence},
     child_end::ChildEnd,
     payload::Payload,
     reply::{LlmPhase, Reply},
@@ -36,27 +38,27 @@ use crate::{
 };
 
 event_bodies! {
-    /// The run was accepted.
-    "run.queued" RunQueued {
+    /// The run was accepted. Always number 1.
+    "run.queued" RunQueued by [Command, Family] {
         /// What was asked for.
         spec: Box<RunSpec>,
     }
     /// A worker took the run.
-    "run.claimed" RunClaimed {
+    "run.claimed" RunClaimed by [Worker] {
         /// The worker.
         worker: WorkerId,
         /// The fence of everything it writes.
         epoch: u64,
-        /// Whether another worker had it before.
+        /// Whether another worker had it before and was lost.
         recovered: bool,
     }
     /// A worker that shuts down gave the run back.
-    "run.released" RunReleased {
+    "run.released" RunReleased by [Worker] {
         /// The worker.
         worker: WorkerId,
     }
     /// What stands before it was taken over from another run; from here on the run is on its own.
-    "run.forked" RunForked {
+    "run.forked" RunForked by [Command] {
         /// The other run.
         source: RunId,
         /// Its event after which this run goes on.
@@ -65,13 +67,13 @@ event_bodies! {
         inherited: u64,
     }
     /// Somebody asked for a pause.
-    "run.pause_requested" RunPauseRequested {}
-    /// The run stands still.
-    "run.paused" RunPaused {}
+    "run.pause_requested" RunPauseRequested by [Command] {}
+    /// The run stands still. Its status does not change.
+    "run.paused" RunPaused by [Command, Worker] {}
     /// Somebody asked it to go on.
-    "run.resumed" RunResumed {}
-    /// The run waits without a worker.
-    "run.parked" RunParked {
+    "run.resumed" RunResumed by [Command] {}
+    /// The run waits without a worker and costs nothing.
+    "run.parked" RunParked by [Worker] {
         /// For what.
         reason: ParkReason,
         /// The step that waits.
@@ -80,34 +82,34 @@ event_bodies! {
         /// When it wakes by itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wake_at: Option<Timestamp>,
-        /// How the code of its workflow differs from its journal.
+        /// How the code of its workflow differs from its journal, with the reason `nondet`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         differs: Option<Difference>,
     }
     /// Somebody asked for the end.
-    "run.cancel_requested" RunCancelRequested {
+    "run.cancel_requested" RunCancelRequested by [Command, Family] {
         /// Why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     }
     /// The end, on request. Always the last event.
-    "run.canceled" RunCanceled {
+    "run.canceled" RunCanceled by [Command, Family, Worker] {
         /// Why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     }
     /// The end, with an output. Always the last event.
-    "run.completed" RunCompleted {
+    "run.completed" RunCompleted by [Worker] {
         /// Text, or JSON when the agent has an output schema.
         output: Value,
     }
     /// The end, with an error. Always the last event.
-    "run.failed" RunFailed {
+    "run.failed" RunFailed by [Command, Worker] {
         /// Why.
         error: RunError,
     }
     /// An attempt of a step began.
-    "step.started" StepStarted {
+    "step.started" StepStarted by [Worker] {
         /// Which step.
         step: StepKey,
         /// What it does.
@@ -119,20 +121,20 @@ event_bodies! {
         /// 1 for the first.
         attempt: u32,
     }
-    /// A step ended well.
-    "step.succeeded" StepSucceeded {
+    /// A step ended well; it never runs again.
+    "step.succeeded" StepSucceeded by [Worker] {
         /// Which step.
         step: StepKey,
     }
     /// A step failed for good.
-    "step.failed" StepFailed {
+    "step.failed" StepFailed by [Worker] {
         /// Which step.
         step: StepKey,
         /// Why.
         error: StepError,
     }
     /// An attempt failed; another will follow.
-    "step.retrying" StepRetrying {
+    "step.retrying" StepRetrying by [Worker] {
         /// Which step.
         step: StepKey,
         /// The attempt that failed.
@@ -141,46 +143,47 @@ event_bodies! {
         error: StepError,
         /// Milliseconds until the next attempt.
         delay_ms: u64,
-        /// When the next attempt begins, at the earliest.
+        /// When the next attempt begins, at the earliest, also after a restart.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_at: Option<Timestamp>,
     }
     /// A step was not needed.
-    "step.skipped" StepSkipped {
+    "step.skipped" StepSkipped by [Worker] {
         /// Which step.
         step: StepKey,
     }
     /// A step was stopped.
-    "step.canceled" StepCanceled {
+    "step.canceled" StepCanceled by [Command, Worker] {
         /// Which step.
         step: StepKey,
         /// What the model had said until then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         partial: Option<String>,
     }
-    /// Whether a step's effect happened is not known, and it is not tried again.
-    "step.indeterminate" StepIndeterminate {
+    /// Whether a step's effect happened is not known, and its policy forbids another try.
+    "step.indeterminate" StepIndeterminate by [Worker] {
         /// Which step.
         step: StepKey,
         /// What is known.
         detail: String,
     }
-    /// Whether a step's effect happened is not known; a person is asked.
-    "step.unknown" StepUnknown {
+    /// Whether a step's effect happened is not known; a person is asked
+    /// (`POST /runs/{id}/steps/{key}/resolve`).
+    "step.unknown" StepUnknown by [Worker] {
         /// Which step.
         step: StepKey,
         /// What is known.
         detail: String,
     }
     /// A person said what became of a step.
-    "step.resolved" StepResolved {
+    "step.resolved" StepResolved by [Command] {
         /// Which step.
         step: StepKey,
-        /// What became of it.
+        /// What became of it; `succeeded` may come with an `output`, `failed` with a `message`.
         resolution: Resolution,
     }
     /// A model call began.
-    "llm.started" LlmStarted {
+    "llm.started" LlmStarted by [Worker] {
         /// Which step.
         step: StepKey,
         /// 1 for the first.
@@ -195,8 +198,8 @@ event_bodies! {
         #[serde(default)]
         estimated_tokens: u64,
     }
-    /// A model call is still going on.
-    "llm.heartbeat" LlmHeartbeat {
+    /// A model call is still going on; one for each heartbeat interval.
+    "llm.heartbeat" LlmHeartbeat by [Worker] {
         /// Which step.
         step: StepKey,
         /// Milliseconds since the attempt began.
@@ -205,11 +208,11 @@ event_bodies! {
         phase: LlmPhase,
         /// Pieces of output received so far; about one token each.
         tokens: u64,
-        /// Nothing came since the heartbeat before.
+        /// Nothing came since the heartbeat before, not even a sign of life.
         stalled: bool,
     }
-    /// A model call ended well.
-    "llm.completed" LlmCompleted {
+    /// A model call ended well: the reply is whole.
+    "llm.completed" LlmCompleted by [Worker] {
         /// Which step.
         step: StepKey,
         /// What the model said.
@@ -236,7 +239,7 @@ event_bodies! {
         notices: Vec<String>,
     }
     /// An attempt that did not end well may have been billed; it is taken for this much.
-    "llm.charged" LlmCharged {
+    "llm.charged" LlmCharged by [Command, Worker] {
         /// Which step.
         step: StepKey,
         /// Which attempt.
@@ -249,37 +252,38 @@ event_bodies! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cost: Option<Cost>,
     }
-    /// The conversation comes close to what the model can read; it is made shorter.
-    "context.full" ContextFull {
+    /// The conversation comes close to what the model can read, or the service said that it is too
+    /// long; it is made shorter.
+    "context.full" ContextFull by [Worker] {
         /// The model call that would come next.
         step: StepKey,
         /// Tokens of its prompt, estimated.
         tokens: u64,
         /// Most tokens that it should have.
         limit: u64,
-        /// The step that makes it shorter.
+        /// The step that makes it shorter, such as `turn.7.compact`.
         compaction: StepKey,
         /// Messages after the goal that it replaces.
         replaced: u64,
     }
     /// A part of the conversation was replaced by a summary.
-    "context.compacted" ContextCompacted {
+    "context.compacted" ContextCompacted by [Worker] {
         /// The step that did it.
         step: StepKey,
-        /// Messages that were replaced.
+        /// Messages after the goal that were replaced.
         replaced: u64,
-        /// What stands in their place.
+        /// What stands in their place, with what people said meanwhile, word for word.
         summary: String,
     }
-    /// Much of the run's budget is spent.
-    "budget.warning" BudgetWarning {
+    /// 80 % of the run's budget is spent.
+    "budget.warning" BudgetWarning by [Worker] {
         /// Whose budget.
         scope: BudgetScope,
         /// How much of it, in per mille.
         used_per_mille: u64,
     }
-    /// A budget is spent, or the next model call would exceed it.
-    "budget.exceeded" BudgetExceeded {
+    /// A budget is spent, or the next model call would exceed it. The run fails, or waits.
+    "budget.exceeded" BudgetExceeded by [Worker] {
         /// Whose budget.
         scope: BudgetScope,
         /// What it limits.
@@ -297,13 +301,13 @@ event_bodies! {
         renews_at: Option<Timestamp>,
     }
     /// Somebody gave the run another budget.
-    "budget.changed" BudgetChanged {
+    "budget.changed" BudgetChanged by [Command] {
         /// The budget; no limit when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         budget: Option<Budget>,
     }
     /// What a model said so far is void; it is asked again.
-    "llm.attempt_restarted" LlmAttemptRestarted {
+    "llm.attempt_restarted" LlmAttemptRestarted by [Worker] {
         /// Which step.
         step: StepKey,
         /// The attempt that begins.
@@ -312,7 +316,7 @@ event_bodies! {
         reason: String,
     }
     /// A tool call began.
-    "tool.started" ToolStarted {
+    "tool.started" ToolStarted by [Worker] {
         /// Which step.
         step: StepKey,
         /// The model's id of the call.
@@ -325,7 +329,7 @@ event_bodies! {
         attempt: u32,
     }
     /// A tool call ended well.
-    "tool.completed" ToolCompleted {
+    "tool.completed" ToolCompleted by [Worker] {
         /// Which step.
         step: StepKey,
         /// The model's id of the call.
@@ -342,8 +346,8 @@ event_bodies! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         untrusted: Option<String>,
     }
-    /// A tool wrote a file of the project.
-    "file.written" FileWritten {
+    /// A tool wrote a file of the project; in the transaction of the end of the call.
+    "file.written" FileWritten by [Worker] {
         /// Which step.
         step: StepKey,
         /// Its path within the project.
@@ -356,7 +360,7 @@ event_bodies! {
         created: bool,
     }
     /// A tool took a file or directory of the project away from its name.
-    "file.removed" FileRemoved {
+    "file.removed" FileRemoved by [Worker] {
         /// Which step.
         step: StepKey,
         /// Its path within the project.
@@ -366,7 +370,7 @@ event_bodies! {
         moved_to: Option<String>,
     }
     /// A tool changed the project's repository, or is about to change another one.
-    "git.changed" GitChanged {
+    "git.changed" GitChanged by [Worker] {
         /// Which step.
         step: StepKey,
         /// What was done: `clone`, `commit`, `push`, …; `push_intended` before a push.
@@ -384,9 +388,9 @@ event_bodies! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         to: Option<String>,
     }
-    /// The run has a new artifact.
-    "artifact.created" ArtifactCreated {
-        /// The step that made it.
+    /// The run has a new artifact; in the transaction of the end of the call that made it.
+    "artifact.created" ArtifactCreated by [Command, Worker] {
+        /// The step that made it; absent when a person added it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step: Option<StepKey>,
         /// Its id.
@@ -404,8 +408,9 @@ event_bodies! {
         /// Where the bytes are.
         uri: String,
     }
-    /// A call, or a question of the agent, waits for a person's word.
-    "approval.requested" ApprovalRequested {
+    /// A call, or a question of the agent, waits for a person's word. The run parks with the reason
+    /// `approval`.
+    "approval.requested" ApprovalRequested by [Worker] {
         /// Its id.
         approval: ApprovalId,
         /// The step that waits.
@@ -426,7 +431,7 @@ event_bodies! {
         expires_at: Timestamp,
     }
     /// A person said what becomes of it.
-    "approval.resolved" ApprovalResolved {
+    "approval.resolved" ApprovalResolved by [Command] {
         /// Its id.
         approval: ApprovalId,
         /// The step that waits.
@@ -442,14 +447,14 @@ event_bodies! {
         by: Option<String>,
     }
     /// Nobody said anything in time: the call is not made.
-    "approval.expired" ApprovalExpired {
+    "approval.expired" ApprovalExpired by [Worker] {
         /// Its id.
         approval: ApprovalId,
         /// The step that waited.
         step: StepKey,
     }
     /// A tool call failed, or was refused before it began; the model is told.
-    "tool.failed" ToolFailed {
+    "tool.failed" ToolFailed by [Worker] {
         /// Which step.
         step: StepKey,
         /// The model's id of the call.
@@ -465,7 +470,7 @@ event_bodies! {
         untrusted: Option<String>,
     }
     /// The code of the run's workflow called for something.
-    "code.called" CodeCalled {
+    "code.called" CodeCalled by [Worker] {
         /// The step that does it.
         step: StepKey,
         /// What it is.
@@ -481,7 +486,7 @@ event_bodies! {
         input_sha256: String,
     }
     /// The code was given a value that it would not get a second time.
-    "code.recorded" CodeRecorded {
+    "code.recorded" CodeRecorded by [Worker] {
         /// What it asked for.
         what: RecordKind,
         /// The id of a patch.
@@ -490,13 +495,13 @@ event_bodies! {
         /// What it got.
         value: Value,
     }
-    /// The code does not wait for a call any more.
-    "code.dropped" CodeDropped {
+    /// The code does not wait for a call any more: a branch lost a race.
+    "code.dropped" CodeDropped by [Worker] {
         /// The step of the call.
         step: StepKey,
     }
     /// A function of the code ended: well, unless there is an error.
-    "code.returned" CodeReturned {
+    "code.returned" CodeReturned by [Worker] {
         /// Which step.
         step: StepKey,
         /// What it returned.
@@ -509,7 +514,7 @@ event_bodies! {
         elapsed_ms: u64,
     }
     /// The code ended: well, unless there is an error. The run's end follows.
-    "code.finished" CodeFinished {
+    "code.finished" CodeFinished by [Worker] {
         /// What it returned.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Value>,
@@ -518,7 +523,7 @@ event_bodies! {
         error: Option<String>,
     }
     /// Somebody sent the run a message.
-    "directive.received" DirectiveReceived {
+    "directive.received" DirectiveReceived by [Command] {
         /// The sender's id.
         id: String,
         /// What to read.
@@ -527,7 +532,7 @@ event_bodies! {
         mode: DirectiveMode,
     }
     /// Something happened that the run may wait for.
-    "signal.received" SignalReceived {
+    "signal.received" SignalReceived by [Command] {
         /// The sender's id.
         id: String,
         /// Which signal.
@@ -536,14 +541,14 @@ event_bodies! {
         data: Value,
     }
     /// The run will wake by itself.
-    "timer.set" TimerSet {
+    "timer.set" TimerSet by [Worker] {
         /// Which step.
         step: StepKey,
         /// When.
         wake_at: Timestamp,
     }
-    /// The run started another run.
-    "child.started" ChildStarted {
+    /// The run started another run, which was made in the same transaction.
+    "child.started" ChildStarted by [Worker] {
         /// Which step.
         step: StepKey,
         /// The other run.
@@ -554,8 +559,8 @@ event_bodies! {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         detached: bool,
     }
-    /// A run that this run started ended.
-    "child.finished" ChildFinished {
+    /// A run that this run started ended; in the transaction of its last event.
+    "child.finished" ChildFinished by [Family] {
         /// The step that started it.
         step: StepKey,
         /// The other run.
@@ -565,7 +570,7 @@ event_bodies! {
         end: ChildEnd,
     }
     /// The moment came.
-    "timer.fired" TimerFired {
+    "timer.fired" TimerFired by [Worker] {
         /// Which step.
         step: StepKey,
     }
