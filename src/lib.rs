@@ -28,3 +28,8 @@ mod code_workflows {}
 #[cfg(doctest)]
 #[doc = include_str!("../docs/ADDING_A_TOOL.md")]
 mod adding_a_tool {}
+
+/// The blocks of the guide to testing plugins, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/TESTING_PLUGINS.md")]
+mod testing_plugins {}

@@ -12,6 +12,8 @@ pub const EVENT_INLINE_BYTES_MAX: usize = 256 * 1024;
 pub const TOOL_OUTPUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most of a tool's output that is shown to the model by default, in bytes (about 16,000 tokens).
 pub const TOOL_OUTPUT_MODEL_BYTES: usize = 64 * 1024;
+/// Most bytes that a memory store within the process keeps: it has to fit beside everything else.
+pub const EPHEMERAL_MEMORY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Largest artifact, in bytes: what one copy within S3 takes.
 pub const ARTIFACT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
 /// Most tool calls accepted in one reply of a model. More are answered with an error.

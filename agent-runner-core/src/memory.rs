@@ -1,5 +1,7 @@
 //! Long-term memory: what agents keep across runs. The [`MemoryStore`] trait.
 
+mod ephemeral;
+
 use std::{collections::BTreeMap, fmt};
 
 use async_trait::async_trait;
@@ -7,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::ephemeral::EphemeralMemory;
 use crate::{
     id::{ProjectId, RunId},
     store::StoreError,
@@ -51,26 +54,29 @@ pub struct MemoryHit {
 /// 1. `get` returns what the last `put` of that scope and key wrote, until it expires or is
 ///    forgotten.
 /// 2. Nothing of one scope is ever returned for another.
-/// 3. `search` returns at most `limit` hits, best first, none of them expired.
+/// 3. `search` returns at most `limit` hits, best first, none of them expired. An item whose whole text
+///    is the query is among those that fit best. The same question to the same items has the same
+///    answer. No query is an error, however odd; one without a word may find nothing.
 /// 4. `forget` of a key that is not there answers `false` and is no error.
+/// 5. An item expires by the store's own clock, at the moment it names.
 #[async_trait]
 pub trait MemoryStore: fmt::Debug + Send + Sync + 'static {
     /// Writes an item, over an older one of the same key.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// `Full` when there is no room, `Unavailable` or `Busy`; the older item is then still there.
     async fn put(&self, scope: &MemoryScope, item: MemoryItem) -> Result<(), StoreError>;
 
     /// Reads an item.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// `Unavailable` or `Busy`.
     async fn get(&self, scope: &MemoryScope, key: &str) -> Result<Option<MemoryItem>, StoreError>;
 
     /// Finds items by their text.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// `Unavailable` or `Busy`.
     async fn search(
         &self,
         scope: &MemoryScope,
@@ -81,6 +87,6 @@ pub trait MemoryStore: fmt::Debug + Send + Sync + 'static {
     /// Removes an item; whether there was one.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// `Unavailable` or `Busy`.
     async fn forget(&self, scope: &MemoryScope, key: &str) -> Result<bool, StoreError>;
 }

@@ -1,4 +1,5 @@
-//! Contract suites and doubles for authors of stores, providers and tools.
+//! Contract suites and doubles for authors of stores, providers, tools, memory and blob stores;
+//! `docs/TESTING_PLUGINS.md` leads through them.
 //!
 //! Nothing here is meant for production: suites panic when a contract is broken, because that is
 //! how a test fails.
@@ -26,6 +27,14 @@ pub mod blob_contract;
     reason = "the suite runs inside tests: it fails by panicking"
 )]
 pub mod llm_contract;
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the suite runs inside tests: it fails by panicking"
+)]
+pub mod memory_contract;
 #[allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,7 +1,9 @@
-//! What the public API is enough for: a provider that none of our crates knows.
+//! What the public API is enough for: a provider, a store, a tool, a memory and a blob store that none
+//! of our crates knows. Each passes its suite; those that break a rule are caught by it.
 
 use std::{
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -22,6 +24,7 @@ use agent_runner_core::{
     },
     tool::EffectPolicy,
 };
+use futures::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -30,7 +33,39 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+/// Tests that a case of a suite fails on something that breaks its rule, and with what words.
+macro_rules! caught {
+    ($($name:ident: $harness:ty, $($case:ident)::+, $words:literal;)*) => {
+        mod caught {
+            use super::*;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let case = $($case)::+::<$harness>();
+                    crate::public_api::is_caught(case, $words).await;
+                }
+            )*
+        }
+    };
+}
+
+mod blobs;
+mod crash;
 mod line_provider;
+mod llm;
+mod memory;
+mod store;
+mod tool;
+
+/// Runs a case that must fail and say so.
+async fn is_caught(case: impl Future<Output = ()>, words: &str) {
+    let caught = AssertUnwindSafe(case).catch_unwind().await;
+    let panic = caught.expect_err("the suite lets a wrong implementation pass");
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+    assert!(said.contains(words), "it fails, but says something else than `{words}`: {said}");
+}
 
 use self::line_provider::LineProvider;
 

@@ -111,13 +111,14 @@ pub async fn what_is_put_is_read_back<H: BlobHarness>() {
     for content in [&b""[..], b"x", b"hello, world"] {
         let kept = put(blobs, content).await;
         let want: String = Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!((&kept.sha256, kept.size), (&want, content.len() as u64));
+        let named = (&kept.sha256, kept.size);
+        assert_eq!(named, (&want, content.len() as u64), "the name is the SHA-256 in lower case");
         assert_eq!(blobs.size(&want).await.unwrap(), kept.size);
-        assert_eq!(read(blobs, &want, None).await, content);
+        assert_eq!(read(blobs, &want, None).await, content, "what is read is not what was put");
         assert!(!kept.uri.is_empty());
     }
     let kept = put(blobs, b"0123456789").await;
-    assert_eq!(read(blobs, &kept.sha256, Some(2..5)).await, b"234");
+    assert_eq!(read(blobs, &kept.sha256, Some(2..5)).await, b"234", "a range is exact");
     assert_eq!(read(blobs, &kept.sha256, Some(0..10)).await, b"0123456789");
     assert_eq!(read(blobs, &kept.sha256, Some(3..3)).await, b"");
 }
@@ -162,7 +163,8 @@ pub async fn bytes_that_break_off_are_not_kept<H: BlobHarness>() {
         let broken = pieces(whole.get(..before).unwrap())
             .chain(stream::iter([Err(io::Error::other("gone"))]))
             .boxed();
-        let error = blobs.put(broken, u64::MAX).await.unwrap_err();
+        let kept = blobs.put(broken, u64::MAX).await;
+        let error = kept.expect_err("bytes that break off are not kept");
         assert_eq!(error.kind(), BlobErrorKind::Source);
     }
     assert!(names(blobs).await.iter().all(|name| !crate::blob::is_sha256(name)));
@@ -173,7 +175,8 @@ pub async fn too_many_bytes_are_not_kept<H: BlobHarness>() {
     let harness = H::open().await;
     let blobs = &*harness.blobs();
     for (content, max) in [(&b"12345"[..], 4), (&large(), 15 * 1024 * 1024)] {
-        let error = blobs.put(pieces(content), max).await.unwrap_err();
+        let kept = blobs.put(pieces(content), max).await;
+        let error = kept.expect_err("more bytes than allowed are not kept");
         assert_eq!(error.kind(), BlobErrorKind::TooLarge);
     }
     let kept = blobs.put(pieces(b"12345"), 5).await.unwrap();
@@ -188,7 +191,8 @@ pub async fn what_is_not_there_is_not_found<H: BlobHarness>() {
     let blobs = &*harness.blobs();
     let nothing = "0".repeat(64);
     for name in [&*nothing, "", "../../etc/passwd", "sha256/00"] {
-        let error = blobs.get(name, None).await.err().unwrap();
+        let found = blobs.get(name, None).await;
+        let error = found.err().expect("what is not there is not found");
         assert_eq!(error.kind(), BlobErrorKind::NotFound, "{name}");
         assert_eq!(blobs.size(name).await.unwrap_err().kind(), BlobErrorKind::NotFound, "{name}");
         assert!(!blobs.delete_if_old(name, later(SystemClock.now(), HOUR)).await.unwrap());
@@ -201,7 +205,8 @@ pub async fn only_what_is_old_is_deleted<H: BlobHarness>() {
     let blobs = &*harness.blobs();
     let kept = put(blobs, b"young").await;
     let now = SystemClock.now();
-    assert!(!blobs.delete_if_old(&kept.sha256, earlier(now, HOUR)).await.unwrap());
+    let deleted = blobs.delete_if_old(&kept.sha256, earlier(now, HOUR)).await.unwrap();
+    assert!(!deleted, "what is young is not deleted");
     assert_eq!(read(blobs, &kept.sha256, None).await, b"young");
     assert!(blobs.delete_if_old(&kept.sha256, later(now, HOUR)).await.unwrap());
     assert_eq!(blobs.size(&kept.sha256).await.unwrap_err().kind(), BlobErrorKind::NotFound);

@@ -1,4 +1,4 @@
-//! docs/EVENTS.md out of the list of events in the code.
+//! `docs/EVENTS.md` out of the list of events in the code.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -150,9 +150,8 @@ fn shapes() -> BTreeMap<&'static str, String> {
 fn bare(rust_type: &str) -> String {
     let mut name: String = rust_type.chars().filter(|c| !c.is_whitespace()).collect();
     for wrapper in ["Option<", "Box<"] {
-        if let Some(inside) = name.strip_prefix(wrapper) {
-            name = inside[..inside.len() - 1].to_owned();
-        }
+        let inside = name.strip_prefix(wrapper).and_then(|rest| rest.strip_suffix('>'));
+        name = inside.map(str::to_owned).unwrap_or(name);
     }
     name
 }

@@ -1,4 +1,4 @@
-//! docs/STATE_MACHINES.md out of the functions that change states and decide.
+//! `docs/STATE_MACHINES.md` out of the functions that change states and decide.
 
 use std::{fmt::Write as _, sync::Arc};
 
@@ -231,7 +231,9 @@ fn approvals() -> String {
 }
 
 fn event(kind: &str, payload: Value) -> EventBody {
-    serde_json::from_value(json!({"type": kind, "payload": payload})).unwrap()
+    let mut tagged = json!({ "type": kind });
+    tagged["payload"] = payload;
+    serde_json::from_value(tagged).unwrap()
 }
 
 fn spec(max_steps: u32) -> RunSpec {

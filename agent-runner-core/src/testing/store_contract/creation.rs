@@ -318,7 +318,7 @@ pub async fn i13_one_idempotency_key_gives_one_run<H: StoreHarness>() {
         .create(keyed(), Beginning::new(vec![f.event(0)], Ready::At(f.now())))
         .await
         .unwrap();
-    assert!(second.existing);
+    assert!(second.existing, "one idempotency key gives one run");
     assert_eq!(second.run, f.read(first.id).await, "the earlier run as it is now");
     assert_eq!(f.image().await, before, "nothing was written");
 }

@@ -41,7 +41,7 @@ pub async fn a_run_is_deleted_whole_and_alone<H: StoreHarness>() {
     f.append(batch).await;
     f.store.delete(gone.id).await.unwrap();
 
-    let error = f.store.run(gone.id).await.unwrap_err();
+    let error = f.store.run(gone.id).await.expect_err("what is deleted is gone");
     assert_eq!(error.kind(), StoreErrorKind::NotFound);
     assert_eq!(f.events(gone.id).await, []);
     assert_eq!(f.steps(gone.id).await, []);

@@ -32,7 +32,7 @@ pub async fn events_are_numbered_from_one_without_gaps<H: StoreHarness>() {
         assert_eq!(f.read(run.id).await.last_seq, next - 1);
     }
     let events = f.events(run.id).await;
-    assert!(events.iter().map(|event| event.seq).eq(1..next));
+    assert!(events.iter().map(|event| event.seq).eq(1..next), "there is a gap in the journal");
     let order = events[1..].iter().map(|event| event.payload["n"].as_u64().unwrap());
     assert!(order.eq(2..next), "in the order of the batch");
 }

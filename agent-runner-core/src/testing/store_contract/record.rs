@@ -78,7 +78,7 @@ pub async fn a_version_is_a_compare_and_set<H: StoreHarness>() {
             tokio::spawn(async move { store.put_record(put("a", json!(n), expect)).await.is_ok() })
         });
         let won = join_all(writers).await.into_iter().filter(|won| *won.as_ref().unwrap());
-        assert_eq!(won.count(), 1);
+        assert_eq!(won.count(), 1, "of writers with one expectation one wins");
         let record = f.store.record("projects", "a").await.unwrap().unwrap();
         assert_eq!(record.version, version);
     }

@@ -21,7 +21,10 @@ pub async fn the_last_snapshot_is_kept<H: StoreHarness>() {
         let events = vec![f.event(seq)];
         let snapshot = Some(kept.clone());
         f.append(Batch { events, snapshot, ..by_control(&run) }).await;
-        assert!(f.store.snapshot(run.id).await.unwrap() == Some(kept), "{seq}");
+        assert!(
+            f.store.snapshot(run.id).await.unwrap() == Some(kept),
+            "the snapshot after event {seq} is lost"
+        );
         // A batch without one keeps what is there.
         f.append(by_control(&run)).await;
         assert_eq!(f.store.snapshot(run.id).await.unwrap().map(|kept| kept.seq), Some(seq));

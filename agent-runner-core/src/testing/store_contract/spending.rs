@@ -80,7 +80,9 @@ pub async fn a_wish_is_granted_within_its_limits_and_refused_beyond<H: StoreHarn
     let run = f.claimed().await;
     assert_eq!(f.wish(&run, "a", 60, 100).await, Reserved::Granted);
     let over = f.wish(&run, "b", 41, 100).await;
-    let Reserved::Exceeded { limit: 0, spent } = over else { panic!("{over:?}") };
+    let Reserved::Exceeded { limit: 0, spent } = over else {
+        panic!("a wish beyond its limit is {over:?}")
+    };
     assert_eq!((spent.booked.tokens, spent.reserved.tokens), (0, 60));
     assert_eq!(f.sums(Some(project(&run)), None).await, (0, 60), "nothing of it was written");
     assert_eq!(f.wish(&run, "b", 40, 100).await, Reserved::Granted);

@@ -31,7 +31,7 @@ pub async fn a_lost_worker_loses_its_runs<H: StoreHarness>() {
     let f = Fixture::<H>::open().await;
     let run = f.running().await;
     f.clock.advance(TTL + Duration::from_millis(1));
-    assert_eq!(sweep(&f).await, revoked(&[run.id]));
+    assert_eq!(sweep(&f).await, revoked(&[run.id]), "a lost worker keeps its run");
     let want = Run {
         owner: None,
         epoch: run.epoch + 1,
