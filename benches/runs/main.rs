@@ -25,6 +25,8 @@ mod engine;
 mod floor;
 mod machine;
 mod model;
+#[path = "../shared/served.rs"]
+mod served;
 mod throughput;
 
 fn main() {

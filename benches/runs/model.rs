@@ -2,10 +2,7 @@
 //! is measured is the other side. It calls a tool three times and then answers, as it reads from the
 //! conversation that it is sent; it keeps no state.
 
-use std::{
-    process::{Child, Command, Stdio},
-    sync::LazyLock,
-};
+use std::sync::LazyLock;
 
 use memchr::memmem;
 use tokio::{
@@ -20,33 +17,6 @@ pub(crate) const TOOL_CALLS: usize = 3;
 const TEXT: &str = "The three measurements agree with each other within the error that was expected \
     of them, so the valve on the second line can be opened again as planned, and nobody has to stay \
     on site for it tonight, or tomorrow, or during the week after that.";
-
-/// The server, which ends with this.
-pub(crate) struct Model {
-    child: Child,
-    pub(crate) address: String,
-}
-
-impl Model {
-    pub(crate) fn start() -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg(ARGUMENT)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
-        Self { child, address: line.trim().to_owned() }
-    }
-}
-
-impl Drop for Model {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Prints its address and serves until it is killed.
 pub(crate) fn serve() {

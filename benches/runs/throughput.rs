@@ -14,7 +14,8 @@ use crate::{
     disk, engine,
     floor::{self, Bodies},
     machine::{cpu, spread},
-    model::Model,
+    model,
+    served::Served,
 };
 
 const RUNS: usize = 4_000;
@@ -96,12 +97,18 @@ async fn floors(url: &str) -> Vec<Floor> {
 }
 
 /// Durable runs, beside the floors.
-async fn durable(url: &str, policy: EffectPolicy, floors: &[Floor], commit: Duration) {
+async fn durable(
+    url: &str,
+    policy: EffectPolicy,
+    floors: &[Floor],
+    commit: Duration,
+    group_commit: f64,
+) {
     let directory = tempfile::tempdir().unwrap();
     let store = engine::store(directory.path()).await;
     let engine = engine::engine(&store, url, 64, policy);
     let handle = engine.start();
-    let lives = Arc::new(Mutex::new((Vec::new(), Vec::new())));
+    let lives = Arc::new(Mutex::new((Vec::new(), Vec::new(), 0)));
     let of = Arc::clone(&lives);
     let one = move || {
         let (engine, of) = (engine.clone(), Arc::clone(&of));
@@ -111,6 +118,7 @@ async fn durable(url: &str, policy: EffectPolicy, floors: &[Floor], commit: Dura
             let mut of = of.lock().unwrap();
             of.0.push(started.duration_since(run.created_at).unsigned_abs());
             of.1.push(ended.duration_since(started).unsigned_abs());
+            of.2 += run.last_seq;
         }
     };
     let alone = alone(&one).await;
@@ -123,7 +131,12 @@ async fn durable(url: &str, policy: EffectPolicy, floors: &[Floor], commit: Dura
         "{policy:?} tool: one alone {alone:>8.1?}, 32 at once {:>6.0} runs/s, {:>7.1?} of CPU each, {group:.1} writes a commit",
         many.per_second, many.cpu_each
     );
-    let (waited, worked) = std::mem::take(&mut *lives.lock().unwrap());
+    let (waited, worked, events) = std::mem::take(&mut *lives.lock().unwrap());
+    let events = events as f64 / waited.len() as f64 * many.per_second;
+    println!(
+        "    {events:.0} durable events/s, {:.2} x those of a bare group commit",
+        events / group_commit
+    );
     println!(
         "    until it starts {:?}, from there to its end {:?} (median, 99 %)",
         spread(waited),
@@ -144,16 +157,16 @@ async fn durable(url: &str, policy: EffectPolicy, floors: &[Floor], commit: Dura
 pub(crate) async fn run() {
     let directory = tempfile::tempdir().unwrap();
     engine::log(directory.path());
-    let model = Model::start();
-    let url = format!("{}/v1", model.address);
+    let server = Served::start(model::ARGUMENT);
+    let url = format!("{}/v1", server.address);
     let commit = disk::commit(directory.path()).await;
     println!("a commit of the disk (SQLite alone, FULL)             {commit:>10.1?}");
     let floors = floors(&url).await;
-    for policy in [EffectPolicy::Pure, EffectPolicy::Idempotent] {
-        durable(&url, policy, &floors, commit).await;
-    }
     let group = disk::group_commit(directory.path()).await;
     println!("floor: bare group commit, 32 writers, an event each   {group:>10.0} events/s");
+    for policy in [EffectPolicy::Pure, EffectPolicy::Idempotent] {
+        durable(&url, policy, &floors, commit, group).await;
+    }
     let commit = disk::commit(tempfile::tempdir().unwrap().path()).await;
     println!("a commit of the disk at the end                       {commit:>10.1?}");
 }

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    model::{self, Model, PACE},
+    model::{self, PACE},
     percentile,
     server::Site,
 };
@@ -87,18 +87,18 @@ fn report(what: &str, mut late: Vec<Duration>) {
 }
 
 pub(crate) async fn run() {
-    let (directory, model) = (tempfile::tempdir().unwrap(), Model::start());
+    let (directory, model) = (tempfile::tempdir().unwrap(), model::start());
     let site = Site::new(directory.path(), &model.address);
     let late = watch(&model.address, "/fan", || async {}).await;
     report("floor: a bare writer of the same deltas", late);
     let server = site.start().await;
     let id = server.create("bench-tick", 1).await.remove(0);
-    model.asked(1).await;
+    model::asked(&model.address, 1).await;
     let path = format!("/runs/{id}/events/stream");
     report("deltas of a model", watch(server.address(), &path, || async {}).await);
     server.post(&format!("/runs/{id}/cancel"), &json!({})).await;
     let id = server.create("bench-hold", 1).await.remove(0);
-    model.asked(2).await;
+    model::asked(&model.address, 2).await;
     let path = format!("/runs/{id}/events/stream");
     let send = || async {
         let mut pace = tokio::time::interval(PACE);

@@ -28,6 +28,8 @@ mod model;
 mod process;
 mod restart;
 mod resume;
+#[path = "../shared/served.rs"]
+mod served;
 mod server;
 mod start;
 mod waiting;

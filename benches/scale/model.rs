@@ -5,7 +5,6 @@
 //! is answered at once. `GET /fan` gets events like those of `tick` without any model behind them.
 
 use std::{
-    process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, SystemTime},
 };
@@ -17,6 +16,8 @@ use tokio::{
     sync::broadcast,
 };
 
+use crate::served::Served;
+
 pub(crate) const ARGUMENT: &str = "serve-model";
 /// Between two ticks.
 pub(crate) const PACE: Duration = Duration::from_millis(50);
@@ -25,29 +26,9 @@ const TOOL_CALLS: usize = 3;
 
 static ASKED: AtomicUsize = AtomicUsize::new(0);
 
-/// The server, which ends with this.
-pub(crate) struct Model {
-    child: Child,
-    pub(crate) address: String,
-}
-
-impl Model {
-    pub(crate) fn start() -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg(ARGUMENT)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
-        Self { child, address: line.trim().to_owned() }
-    }
-
-    /// Waits until it was asked so often.
-    pub(crate) async fn asked(&self, times: usize) {
-        asked(&self.address, times).await;
-    }
+/// The model, in a process of its own.
+pub(crate) fn start() -> Served {
+    Served::start(ARGUMENT)
 }
 
 /// Waits until the model at this address was asked so often.
@@ -59,13 +40,6 @@ pub(crate) async fn asked(address: &str, times: usize) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-impl Drop for Model {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

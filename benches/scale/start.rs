@@ -33,7 +33,7 @@ async fn waits(server: &Server) -> Vec<Duration> {
 }
 
 pub(crate) async fn claim() {
-    let (directory, model) = (tempfile::tempdir().unwrap(), model::Model::start());
+    let (directory, model) = (tempfile::tempdir().unwrap(), model::start());
     let server = Site::new(directory.path(), &model.address).start().await;
     let mut waits = waits(&server).await;
     println!(
@@ -60,7 +60,7 @@ async fn starts(site: &Site) -> (Duration, u64) {
 }
 
 pub(crate) async fn cold() {
-    let (directory, model) = (tempfile::tempdir().unwrap(), model::Model::start());
+    let (directory, model) = (tempfile::tempdir().unwrap(), model::start());
     let site = Site::new(directory.path(), &model.address);
     let server = site.start().await;
     let run = server.one().await;
@@ -79,7 +79,7 @@ pub(crate) async fn cold() {
 
 /// What a server does that waits with its runs.
 pub(crate) async fn parked() {
-    let (directory, model) = (tempfile::tempdir().unwrap(), model::Model::start());
+    let (directory, model) = (tempfile::tempdir().unwrap(), model::start());
     let site = Site::new(directory.path(), &model.address);
     let server = site.start().await;
     let id = server.create("bench-park", 1).await.remove(0);

@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use crate::{
-    model::{self, Model},
+    model,
     process::{mb, resident},
     server::Site,
 };
@@ -33,7 +33,7 @@ pub(crate) async fn floor(address: &str) {
 }
 
 pub(crate) async fn run() {
-    let model = Model::start();
+    let model = model::start();
     let bare = Command::new(std::env::current_exe().unwrap())
         .args([ARGUMENT, &model.address])
         .output()
@@ -41,7 +41,7 @@ pub(crate) async fn run() {
     assert!(bare.status.success(), "{}", String::from_utf8_lossy(&bare.stderr));
     let bare: u64 = String::from_utf8(bare.stdout).unwrap().trim().parse().unwrap();
     drop(model);
-    let (directory, model) = (tempfile::tempdir().unwrap(), Model::start());
+    let (directory, model) = (tempfile::tempdir().unwrap(), model::start());
     let site = Site::new(directory.path(), &model.address);
     let server = site.set("AGENT_RUNNER_CONCURRENCY", &CALLS.to_string()).start().await;
     for _ in 0..50 {
@@ -49,7 +49,7 @@ pub(crate) async fn run() {
     }
     let before = resident(server.pid());
     server.create("bench-hold", CALLS).await;
-    model.asked(CALLS + 50).await;
+    model::asked(&model.address, CALLS + 50).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let after = resident(server.pid());
     let each = (after - before) / CALLS as u64;

@@ -1,10 +1,6 @@
 //! Streams over a connection, read by the provider and by a bare reader of the same bytes.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use agent_runner::{
     llm::{CallCx, LlmEvent, LlmProvider as _, LlmRequest},
@@ -13,39 +9,16 @@ use agent_runner::{
 use futures::StreamExt as _;
 use tokio::task::JoinSet;
 
-use crate::serve::{ARGUMENT, DELTAS, ONE, PACE, PACED, now};
+use crate::{
+    serve::{ARGUMENT, DELTAS, ONE, PACE, PACED, now},
+    served::Served,
+};
 
 const CALLS: usize = 600;
 const STREAMS: usize = 1_000;
 
-/// The server's process.
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-impl Server {
-    fn start() -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .arg(ARGUMENT)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, port: line.trim().parse().unwrap() }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
+fn at(server: &Served, path: &str) -> String {
+    format!("http://127.0.0.1:{}{path}", server.address)
 }
 
 /// Sent and received, in nanoseconds.
@@ -100,10 +73,10 @@ fn print(name: &str, [median, p99, max]: [f64; 3]) {
 }
 
 /// How long after the service sent it the first delta is there.
-async fn first_delta(server: &Server) {
+async fn first_delta(server: &Served) {
     let bare_client = client();
-    let url = server.url(&format!("{ONE}/chat/completions"));
-    let openai = openai(&server.url(ONE));
+    let url = at(server, &format!("{ONE}/chat/completions"));
+    let openai = openai(&at(server, ONE));
     let (mut floor, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..CALLS {
         let (sent, received) = bare(&bare_client, &url).await[0];
@@ -133,10 +106,10 @@ fn report(name: &str, streams: &[Times]) {
     print(&format!("{name}: gap beyond the server's"), spread(stalls.collect()));
 }
 
-async fn many(server: &Server) {
+async fn many(server: &Served) {
     println!("{STREAMS} streams at once, {DELTAS} deltas each, one every {PACE:?}");
     let bare_client = client();
-    let url: Arc<str> = server.url(&format!("{PACED}/chat/completions")).into();
+    let url: Arc<str> = at(server, &format!("{PACED}/chat/completions")).into();
     let mut readers = JoinSet::new();
     for _ in 0..STREAMS {
         let (client, url) = (bare_client.clone(), Arc::clone(&url));
@@ -144,7 +117,7 @@ async fn many(server: &Server) {
     }
     report("bare reqwest", &readers.join_all().await);
 
-    let openai = Arc::new(openai(&server.url(PACED)));
+    let openai = Arc::new(openai(&at(server, PACED)));
     let mut readers = JoinSet::new();
     for _ in 0..STREAMS {
         let openai = Arc::clone(&openai);
@@ -154,7 +127,7 @@ async fn many(server: &Server) {
 }
 
 pub(crate) fn run() {
-    let server = Server::start();
+    let server = Served::start(ARGUMENT);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(first_delta(&server));

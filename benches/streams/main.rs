@@ -20,6 +20,8 @@
 mod decode;
 mod live;
 mod serve;
+#[path = "../shared/served.rs"]
+mod served;
 
 fn main() {
     if std::env::args().any(|argument| argument == serve::ARGUMENT) {

@@ -38,6 +38,7 @@ mod diff;
 mod families;
 mod faults;
 pub(crate) mod fixture;
+mod forgeries;
 mod fork;
 mod large;
 mod leases;

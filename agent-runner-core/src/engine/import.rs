@@ -222,9 +222,7 @@ impl Reader {
         self.hashes.take_event(&canonical);
         if let Line::Event(event) = event {
             let mut event = event.into_new();
-            if canonical.len() > limits::EVENT_INLINE_BYTES_MAX {
-                journal::offload(&mut event, &mut self.first.blobs);
-            }
+            journal::offload(&mut event, &mut self.first.blobs);
             self.first.events.push(event);
         }
         Ok(())

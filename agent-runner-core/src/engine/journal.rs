@@ -253,10 +253,6 @@ pub(super) struct StepRows {
 }
 
 impl StepRows {
-    pub(super) const fn new() -> Self {
-        Self { rows: Vec::new(), places: BTreeMap::new() }
-    }
-
     /// Takes in what `state` says of the step of its last event, the `n`-th of the batch, from 0.
     pub(super) fn take(&mut self, n: usize, body: &EventBody, at: Timestamp, state: &RunState) {
         let Some((key, step)) = body.step().and_then(|key| Some((key, state.step(key)?))) else {

@@ -161,7 +161,7 @@ impl Engine {
         let ready_at = run.may_start_at(run.created_at);
         let queued = [EventBody::RunQueued { spec: Box::new(spec) }];
         let ready = Ready::At(ready_at);
-        let first = journal::beginning(StepRows::new(), &queued, &[run.created_at], ready);
+        let first = journal::beginning(StepRows::default(), &queued, &[run.created_at], ready);
         let created = self.inner.store.create(run, first).await?;
         Self::same_request(created, hash.as_deref())
     }

@@ -131,6 +131,7 @@ struct Kept<'a> {
 /// The state of a run that has only been asked for: nothing to read.
 pub(super) fn fresh(run: &Run) -> Result<Loaded, EngineError> {
     let mut loaded = Loaded { seq: 1, ..Loaded::default() };
+    // One event, whose bytes are not worth writing it once more to count them.
     loaded.growth.add_bytes(0);
     let queued = EventBody::RunQueued { spec: Box::new(run.spec.clone()) };
     loaded.state.apply(1, &queued).map_err(|problem| {

@@ -93,6 +93,9 @@ impl Shared {
             let mut kept = self.kept();
             kept.failed = read.is_err();
             let Read { events, ended } = read.unwrap_or_default();
+            if events.is_empty() && ended.is_none() && !kept.failed {
+                return;
+            }
             for event in events {
                 kept.last = event.seq;
                 kept.bytes = kept.bytes.saturating_add(snapshot::size(&event.payload));

@@ -26,6 +26,8 @@ use crate::{
 
 /// Most runs claimed in one transaction (a claim of 20 costs little more than one of 1).
 const CLAIM_MAX: usize = 20;
+/// Most hints that are passed over before a claim.
+const HINTS_MAX: usize = 1_024;
 /// Longest time between two sweeps, so that a takeover happens within the lease and a second.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Longest time between two looks at the worker's own runs.
@@ -140,7 +142,9 @@ impl Claimer {
                 self.ended(ended);
             }
             // Hints of what this claim will find are old news.
-            while let Some(Some(_)) = changes.next().now_or_never() {}
+            for _ in 0..HINTS_MAX {
+                let Some(Some(_)) = changes.next().now_or_never() else { break };
+            }
             if self.claim().await {
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize as _, de::value::MapDeserializer};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{DecodeEventError, Event, EventBody, NewEvent, Payload};
 use crate::{
@@ -107,11 +107,13 @@ impl EventBody {
     fn payload(&self) -> Payload {
         let around = format!(r#"{{"type":"{}","payload":"#, self.kind());
         // Writing our own types cannot fail: no map has keys other than strings.
-        serde_json::to_string(self)
-            .ok()
-            .filter(|text| text.starts_with(&around))
-            .and_then(|text| Payload::within(&text, around.len(), 1))
-            .unwrap_or_else(|| json!({}).into())
+        let text = serde_json::to_string(self).unwrap_or_default();
+        let payload = text.strip_prefix(&around).and_then(|rest| rest.strip_suffix('}'));
+        debug_assert!(
+            payload.is_some(),
+            "a body is not written as its kind and its payload: {text}"
+        );
+        Payload::of_json(payload.unwrap_or("{}"))
     }
 
     /// The typed content of a stored event; `None` for a type this version does not know, which

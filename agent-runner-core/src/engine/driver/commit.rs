@@ -36,7 +36,7 @@ impl Outbox {
     pub(super) fn new(run: RunId, worker: WorkerId, epoch: u64) -> Self {
         Self {
             batch: Batch::new(run, Expect::Owner { worker, epoch, control: None }),
-            steps: StepRows::new(),
+            steps: StepRows::default(),
             announced: Vec::new(),
             then: Vec::new(),
         }

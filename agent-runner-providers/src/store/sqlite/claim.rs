@@ -8,15 +8,14 @@ use sqlx::{
     sqlite::{Sqlite, SqliteArguments, SqliteRow},
 };
 
-use super::prepare::micros;
+use super::{plan, prepare::micros};
 use crate::store::rows::{self, Fields};
 
-/// Parameters of `guards.sql`, which come before those of `claim.sql`.
-const BEFORE: usize = 6;
-
-/// What a worker got so far.
-#[derive(Debug, Default)]
-pub(super) struct Claimed {
+/// A claim on its way: who wants how many runs, and what there was so far.
+#[derive(Debug)]
+pub(super) struct Claim {
+    worker: WorkerId,
+    max: i64,
     pub(super) runs: Vec<Run>,
     /// The last priority that was looked at.
     priority: Option<i64>,
@@ -24,29 +23,31 @@ pub(super) struct Claimed {
     all: bool,
 }
 
-impl Claimed {
-    /// Whether the worker cannot get any more.
-    pub(super) fn is_done(&self, max: i64) -> bool {
-        self.all || self.room(max) <= 0
+impl Claim {
+    pub(super) const fn new(worker: WorkerId, max: i64) -> Self {
+        Self { worker, max, runs: Vec::new(), priority: None, all: false }
     }
 
-    fn room(&self, max: i64) -> i64 {
-        max.saturating_sub(i64::try_from(self.runs.len()).unwrap_or(i64::MAX))
+    /// Whether the worker has enough or cannot get any more.
+    pub(super) fn is_done(&self) -> bool {
+        self.all || self.room() <= 0
     }
 
-    /// Binds the parameters of `claim.sql`.
+    fn room(&self) -> i64 {
+        self.max.saturating_sub(i64::try_from(self.runs.len()).unwrap_or(i64::MAX))
+    }
+
+    /// Binds the parameters of `claim.sql`, which follow those of `guards.sql`.
     pub(super) fn bind<'q>(
         &self,
         query: Query<'q, Sqlite, SqliteArguments>,
-        worker: WorkerId,
-        max: i64,
         now: Timestamp,
     ) -> Query<'q, Sqlite, SqliteArguments> {
         query
             .bind(self.priority.unwrap_or(i64::MIN))
             .bind(micros(now))
-            .bind(self.room(max).max(0))
-            .bind(worker.as_uuid().into_bytes().to_vec())
+            .bind(self.room().max(0))
+            .bind(self.worker.as_uuid().into_bytes().to_vec())
     }
 
     /// Takes in the rows of `claim.sql`.
@@ -66,23 +67,21 @@ impl Claimed {
         }
         Ok(())
     }
-}
 
-/// Goes on from `claimed` until the worker has enough or nothing is left.
-pub(super) async fn on(
-    conn: &mut SqliteConnection,
-    mut claimed: Claimed,
-    worker: WorkerId,
-    max: i64,
-    now: Timestamp,
-) -> Result<Claimed, sqlx::Error> {
-    while !claimed.is_done(max) {
-        let mut query = sqlx::query(include_str!("statements/claim.sql"));
-        for _ in 0..BEFORE {
-            query = query.bind(None::<i64>);
+    /// Goes on until the worker has enough or nothing is left; the runs it got.
+    pub(super) async fn finish(
+        mut self,
+        conn: &mut SqliteConnection,
+        now: Timestamp,
+    ) -> Result<Vec<Run>, sqlx::Error> {
+        while !self.is_done() {
+            let mut query = sqlx::query(include_str!("statements/claim.sql"));
+            for _ in 0..plan::WANTED {
+                query = query.bind(None::<i64>);
+            }
+            let rows = self.bind(query, now).fetch_all(&mut *conn).await?;
+            self.take(&rows)?;
         }
-        let rows = claimed.bind(query, worker, max, now).fetch_all(&mut *conn).await?;
-        claimed.take(&rows)?;
+        Ok(self.runs)
     }
-    Ok(claimed)
 }

@@ -6,7 +6,7 @@ use agent_runner_core::{
 };
 use serde::Serialize;
 
-use super::prepare::{ParkText, Patch, PreparedRun, RunTexts, micros};
+use super::prepare::{ParkText, Patch, PreparedRun, RunTexts, StepText, micros};
 
 #[derive(Debug, Serialize)]
 pub(super) struct RunRow<'a> {
@@ -159,6 +159,28 @@ pub(super) type StepColumns<'a> = (
     Option<i64>,
     Option<i64>,
 );
+
+pub(super) fn step(run: RunId, step: &StepText, first_seq: u64) -> StepColumns<'_> {
+    (
+        run,
+        &step.key,
+        step.kind,
+        &step.name,
+        step.policy,
+        step.status.as_str(),
+        step.attempts,
+        step.error.as_deref(),
+        step.started.map(|event| after(first_seq, event)),
+        step.done.map(|event| after(first_seq, event)),
+        step.started_at,
+        step.finished_at,
+    )
+}
+
+/// The number of the event with this place, in a batch whose first one has `seq`.
+pub(super) fn after(seq: u64, events: usize) -> u64 {
+    u64::try_from(events).map_or(u64::MAX, |events| seq.saturating_add(events))
+}
 
 /// run, id, name, seq.
 pub(super) type SignalColumns<'a> = (RunId, &'a str, &'a str, u64);

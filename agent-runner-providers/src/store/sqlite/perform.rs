@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::{
-    claim::{self, Claimed},
+    claim::Claim,
     op::{Answer, Op},
     plan::no_run,
     prepare::{list_of, micros},
@@ -40,8 +40,7 @@ pub(super) async fn perform(
 ) -> Result<Answer, Halt> {
     match op {
         Op::Claim { worker, max } => {
-            let claimed = claim::on(conn, Claimed::default(), *worker, *max, now).await?;
-            Ok(Answer::Claimed(claimed.runs))
+            Ok(Answer::Claimed(Claim::new(*worker, *max).finish(conn, now).await?))
         }
         Op::Beat { worker, host, pid, draining, started_at, expires_at } => {
             sqlx::query(include_str!("../statements/beat.sql"))

@@ -22,9 +22,11 @@ use sqlx::sqlite::SqliteRow;
 use super::{
     approvals::Approvals,
     artifacts::Artifacts,
-    columns::{ChangeRow, Changes, EventRow, RequestRow, RunRow, SignalColumns, StepColumns},
+    columns::{
+        self, ChangeRow, Changes, EventRow, RequestRow, RunRow, SignalColumns, StepColumns, after,
+    },
     op::Op,
-    prepare::{EventText, Patch, PreparedBatch, PreparedRun, StepText, json, micros},
+    prepare::{EventText, Patch, PreparedBatch, PreparedRun, json, micros},
     spend::Bookings,
 };
 use crate::store::rows::Fields;
@@ -83,8 +85,11 @@ pub(super) enum Creation {
     Existing(RunId),
 }
 
+/// How many parameters `guards.sql` has.
+pub(super) const WANTED: usize = 6;
+
 /// The parameters of `guards.sql`.
-pub(super) fn wanted(ops: &[Op]) -> Result<[String; 6], sqlx::Error> {
+pub(super) fn wanted(ops: &[Op]) -> Result<[String; WANTED], sqlx::Error> {
     let (mut runs, mut keys) = (Vec::new(), Vec::new());
     let (mut steps, mut signals) = (Vec::new(), Vec::new());
     let (mut approvals, mut artifacts) = (Vec::new(), Vec::new());
@@ -240,7 +245,7 @@ impl<'a> Plan<'a> {
             cancel_requested: guard.cancel_requested,
         };
         let epoch = guard.epoch;
-        self.steps.extend(batch.steps.iter().map(|step| step_columns(batch.run, step, first_seq)));
+        self.steps.extend(batch.steps.iter().map(|step| columns::step(batch.run, step, first_seq)));
         self.signals.extend(batch.signals.iter().map(|signal: &SignalRow| {
             (batch.run, &*signal.id, &*signal.name, after(first_seq, signal.event))
         }));
@@ -453,27 +458,6 @@ pub(super) fn broken(run: RunId, what: &str) -> StoreError {
 
 pub(super) fn no_run(run: RunId) -> StoreError {
     StoreError::new(StoreErrorKind::NotFound, format!("there is no run {run}"))
-}
-
-fn after(seq: u64, events: usize) -> u64 {
-    u64::try_from(events).map_or(u64::MAX, |events| seq.saturating_add(events))
-}
-
-fn step_columns(run: RunId, step: &StepText, first_seq: u64) -> StepColumns<'_> {
-    (
-        run,
-        &step.key,
-        step.kind,
-        &step.name,
-        step.policy,
-        step.status.as_str(),
-        step.attempts,
-        step.error.as_deref(),
-        step.started.map(|event| after(first_seq, event)),
-        step.done.map(|event| after(first_seq, event)),
-        step.started_at,
-        step.finished_at,
-    )
 }
 
 fn change_row<'a>(id: RunId, guard: &Guard, changes: &Changes<'a>) -> ChangeRow<'a> {

@@ -105,6 +105,33 @@ async fn s25_a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
     store.close().await.unwrap();
 }
 
+#[tokio::test]
+async fn i9_claims_of_one_group_share_no_run_and_its_guards_know_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (conn, options, path) = connection(&dir).await;
+    let store = SqliteStore::start(conn, options, path).await;
+    let mut all = Vec::new();
+    for priority in [0, 0, 1, 1, 2] {
+        let new = Run { priority, ..run() };
+        let ready = Ready::At(SystemClock.now());
+        all.push(store.create(new, Beginning::new(vec![event(1)], ready)).await.unwrap().run);
+    }
+    let worker = || WorkerId::from_uuid(SystemIds.next());
+    let before = store.stats().commits;
+    let (first, second, late) = tokio::join!(
+        store.claim(worker(), 3),
+        store.claim(worker(), 9),
+        store.append(noting(&all[0], 1)),
+    );
+    assert_eq!(store.stats().commits, before + 1, "they are one group");
+    let ids = |runs: Vec<Run>| runs.into_iter().map(|run| run.id).collect::<Vec<_>>();
+    let all: Vec<RunId> = all.into_iter().map(|run| run.id).collect();
+    assert_eq!((ids(first.unwrap()), ids(second.unwrap())), (all[..3].to_vec(), all[3..].to_vec()));
+    // A claim moves the control number, and comes before what the group decides.
+    assert_eq!(late.unwrap_err().kind(), StoreErrorKind::ControlChanged);
+    store.close().await.unwrap();
+}
+
 /// An engine whose agents call a tool three times.
 fn engine(store: SqliteStore, tool: LedgerTool) -> Engine {
     let calls = (0..3).map(|n| Turn::tool("post", json!({ "n": n })));

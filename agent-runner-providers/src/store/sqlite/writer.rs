@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    claim::{self, Claimed},
+    claim::Claim,
     connect,
     error::{Fate, fate, store_error},
     op::{Answer, Op},
@@ -249,9 +249,9 @@ impl Writer {
     async fn transact(&mut self, ops: &[Op]) -> Result<Vec<Outcome>, sqlx::Error> {
         let mut plan = Plan::default();
         let now = self.clock.now();
-        let mut claimed = self.begin(ops, &mut plan, now).await?;
+        let mut claim = self.begin(ops, &mut plan, now).await?;
         let drafts: Vec<Draft> =
-            ops.iter().map(|op| Draft::of(op, &mut plan, &mut claimed)).collect();
+            ops.iter().map(|op| Draft::of(op, &mut plan, &mut claim)).collect();
         let rows = plan.rows()?;
         let (approvals, artifacts) = (plan.approvals()?, plan.artifacts()?);
         let rows_only = approvals.is_none()
@@ -289,7 +289,9 @@ impl Writer {
             outcomes.push(match draft {
                 Draft::Done(outcome) => outcome,
                 Draft::Existing(run) => Ok(self.existing(run).await?),
-                Draft::Claiming(claimed) => Ok(self.claim_on(op, claimed, now).await?),
+                Draft::Claiming(claim) => {
+                    Ok(Answer::Claimed(claim.finish(&mut self.conn, now).await?))
+                }
                 Draft::Open => match perform(&mut self.conn, op, now).await {
                     Ok(answer) => Ok(answer),
                     Err(Halt::Refused(error)) => Err(error),
@@ -303,48 +305,32 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Takes the lock, gives the first who claims the first runs, and reads what decides about the group.
+    /// Takes the lock, begins the first claim, and reads what decides about the group.
     async fn begin<'a>(
         &mut self,
         ops: &'a [Op],
         plan: &mut Plan<'a>,
         now: Timestamp,
-    ) -> Result<Option<Claimed>, sqlx::Error> {
-        let claim = ops.iter().find_map(|op| match op {
-            Op::Claim { worker, max } => Some((*worker, *max)),
+    ) -> Result<Option<Claim>, sqlx::Error> {
+        let mut claim = ops.iter().find_map(|op| match op {
+            Op::Claim { worker, max } => Some(Claim::new(*worker, *max)),
             _ => None,
         });
         let mut query = sqlx::query(if claim.is_some() { BEGIN_AND_CLAIM } else { BEGIN });
         for wanted in plan::wanted(ops)? {
             query = query.bind(wanted);
         }
-        let mut claimed = claim.map(|_| Claimed::default());
-        if let (Some(claimed), Some((worker, max))) = (&claimed, claim) {
-            query = claimed.bind(query, worker, max, now);
+        if let Some(claim) = &claim {
+            query = claim.bind(query, now);
         }
         let rows = query.fetch_all(&mut self.conn).await?;
         let Some((guards, rows)) = rows.split_last() else { return Err(sqlx::Error::RowNotFound) };
-        if let Some(claimed) = &mut claimed {
-            claimed.take(rows)?;
+        if let Some(claim) = &mut claim {
+            claim.take(rows)?;
         }
         self.compare(Fields(guards).get("data_version")?);
         plan.learn(guards)?;
-        Ok(claimed)
-    }
-
-    async fn claim_on(
-        &mut self,
-        op: &Op,
-        claimed: Claimed,
-        now: Timestamp,
-    ) -> Result<Answer, sqlx::Error> {
-        let runs = match op {
-            Op::Claim { worker, max } => {
-                claim::on(&mut self.conn, claimed, *worker, *max, now).await?.runs
-            }
-            _ => claimed.runs,
-        };
-        Ok(Answer::Claimed(runs))
+        Ok(claim)
     }
 
     async fn insert(
@@ -439,20 +425,18 @@ enum Draft {
     /// A creation whose key is known; answered with that run.
     Existing(RunId),
     /// A claim that may get more.
-    Claiming(Claimed),
+    Claiming(Claim),
     /// Not written in bulk.
     Open,
 }
 
 impl Draft {
-    /// `claimed` is what the first claim of the group got so far.
-    fn of<'a>(op: &'a Op, plan: &mut Plan<'a>, claimed: &mut Option<Claimed>) -> Self {
+    /// `claim` is the first one of the group, which was begun.
+    fn of<'a>(op: &'a Op, plan: &mut Plan<'a>, claim: &mut Option<Claim>) -> Self {
         match op {
-            Op::Claim { max, .. } => match claimed.take() {
-                Some(claimed) if claimed.is_done(*max) => {
-                    Self::Done(Ok(Answer::Claimed(claimed.runs)))
-                }
-                Some(claimed) => Self::Claiming(claimed),
+            Op::Claim { .. } => match claim.take() {
+                Some(claim) if claim.is_done() => Self::Done(Ok(Answer::Claimed(claim.runs))),
+                Some(claim) => Self::Claiming(claim),
                 None => Self::Open,
             },
             Op::Append(batch) => Self::Done(plan.append(batch).map(Answer::Appended)),
